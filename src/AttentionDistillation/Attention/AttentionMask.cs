@@ -1,0 +1,41 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace AttentionDistillation.Attention;
+
+/// <summary>What a query may see: padding and causal masks, in one place.</summary>
+public static class AttentionMask
+{
+    /// <summary>Which (query, key) pairs are allowed, bool broadcastable to [B, H, L, S]; null when all are.</summary>
+    /// <param name="mask">bool [B, S], true = real key, or null.</param>
+    /// <param name="isCausal">True when query i sees only keys up to i + S - L.</param>
+    /// <param name="queries">L.</param>
+    /// <param name="keys">S.</param>
+    /// <param name="device">Where the result lives.</param>
+    public static Tensor? Allowed(Tensor? mask, bool isCausal, long queries, long keys, Device device)
+    {
+        if (mask is null && !isCausal)
+            return null;
+        using var scope = NewDisposeScope();
+        Tensor? allowed = mask?.unsqueeze(1).unsqueeze(1);
+        if (isCausal)
+        {
+            var seen = ones(queries, keys, dtype: ScalarType.Bool, device: device).tril(keys - queries);
+            allowed = allowed is null ? seen : allowed.logical_and(seen);
+        }
+        return allowed!.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Scores [B, H, L, S] with -inf where a query may not see a key.</summary>
+    public static Tensor Apply(Tensor scores, Tensor? mask, bool isCausal)
+    {
+        using var scope = NewDisposeScope();
+        var allowed = Allowed(mask, isCausal, scores.size(-2), scores.size(-1), scores.device);
+        var masked = allowed is null ? scores.alias() : scores.masked_fill(allowed.logical_not(), double.NegativeInfinity);
+        return masked.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Key or value heads repeated to the number of query heads (grouped-query attention); the same tensor when they agree.</summary>
+    public static Tensor RepeatHeads(Tensor keyOrValue, long heads) =>
+        keyOrValue.size(1) == heads ? keyOrValue.alias() : keyOrValue.repeat_interleave(heads / keyOrValue.size(1), 1);
+}
