@@ -64,4 +64,11 @@ public sealed class TraceRequest
 /// <param name="Model">The model in words, for error messages.</param>
 /// <param name="Layers">Number of attention layers; hidden states are numbered 0 to <paramref name="Layers"/>.</param>
 /// <param name="Features">Names of further features.</param>
-public sealed record TraceCapabilities(string Model, int Layers, params string[] Features);
+public sealed record TraceCapabilities(string Model, int Layers, params string[] Features)
+{
+    /// <summary>Attention heads of every layer; 0 when layers differ or it is not known before a forward pass.</summary>
+    public int Heads { get; init; }
+
+    /// <summary>Width C of the hidden states; 0 when layers differ or it is not known before a forward pass.</summary>
+    public int HiddenWidth { get; init; }
+}
