@@ -45,7 +45,7 @@ public static class TorchScriptOperators
     private static readonly Lazy<jit.CompilationUnit> Compiled = new(() =>
     {
         TorchRuntime.EnsureLoaded();
-        return jit.compile(Source);
+        return jit.compile(Source + "\n"); // the parser fails on a last statement without an end of line
     });
 
     /// <summary>The Euclidean norm over all elements of all tensors, a scalar on their device, float32 (float64 for float64 tensors).</summary>

@@ -12,7 +12,7 @@ namespace AttentionDistillation.Training;
 /// </summary>
 internal static class CheckpointFile
 {
-    private const int LongestHeader = 64 << 20; // far above any model's list of names; a torn file must not ask for all memory
+    private const int ReadBufferBytes = 1 << 20;
     private const long ChunkBytes = 256 << 20; // TorchSharp shows a tensor's bytes through a span, which ends at 2 GiB
     private static readonly byte[] Letters = "ATDCKPT1"u8.ToArray();
 
@@ -65,62 +65,55 @@ internal static class CheckpointFile
     public static (Dictionary<string, string> Texts, Dictionary<string, Tensor> Tensors) Read(string path)
     {
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        void Take(Span<byte> bytes)
-        {
-            if (stream.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false) < bytes.Length)
-                throw Torn(path);
-            hash.AppendData(bytes);
-        }
-        var letters = new byte[Letters.Length];
-        Take(letters);
-        if (!letters.AsSpan().SequenceEqual(Letters))
-            throw new InvalidDataException(
-                $"'{path}' is no training checkpoint. Name another CheckpointFolder, or remove the file."
-            );
-        var length = new byte[sizeof(long)];
-        Take(length);
-        long headerLength = BitConverter.ToInt64(length);
-        if (headerLength is < 2 or > LongestHeader || headerLength > stream.Length)
-            throw Torn(path);
-        var json = new byte[headerLength];
-        Take(json);
+        RequireWhole(stream, path); // so that nothing below can meet a header that makes no sense
+        using var reader = new BinaryReader(stream, Encoding.UTF8, leaveOpen: true);
+        var header = JsonSerializer.Deserialize<Header>(reader.ReadBytes((int)reader.ReadInt64()))!;
         using var scope = NewDisposeScope();
         var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal);
-        Header header;
-        try
-        {
-            header = JsonSerializer.Deserialize<Header>(json) ?? throw Torn(path);
-            long bytesAhead = header.Tensors.Sum(entry => Bytes(entry));
-            if (stream.Length - stream.Position != bytesAhead + SHA256.HashSizeInBytes)
-                throw Torn(path);
-        }
-        catch (Exception error) when (error is JsonException or ArgumentException or OverflowException)
-        {
-            throw Torn(path, error);
-        }
         foreach (var entry in header.Tensors)
         {
             var tensor = empty(entry.Shape, Enum.Parse<ScalarType>(entry.Type));
             foreach (var chunk in Chunks(tensor))
-                Take(chunk.bytes);
+                stream.ReadExactly(chunk.bytes);
             tensors[entry.Name] = tensor;
         }
-        byte[] expected = hash.GetHashAndReset();
-        var stored = new byte[SHA256.HashSizeInBytes];
-        stream.ReadExactly(stored);
-        if (!stored.AsSpan().SequenceEqual(expected))
-            throw Torn(path);
         foreach (var tensor in tensors.Values)
             tensor.MoveToOuterDisposeScope();
         return (header.Texts, tensors);
     }
 
-    private static long Bytes(Entry entry) =>
-        entry.Shape.Aggregate(
-            Enum.Parse<ScalarType>(entry.Type).ElementSize(),
-            (long product, long size) => checked(product * size)
-        );
+    // Leaves the stream behind the letters.
+    private static void RequireWhole(FileStream stream, string path)
+    {
+        var letters = new byte[Letters.Length];
+        int read = stream.ReadAtLeast(letters, letters.Length, throwOnEndOfStream: false);
+        if (!letters.AsSpan(0, read).SequenceEqual(Letters.AsSpan(0, read)))
+            throw new InvalidDataException(
+                $"'{path}' is no training checkpoint. Name another CheckpointFolder, or remove the file."
+            );
+        long left = stream.Length - letters.Length - SHA256.HashSizeInBytes;
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(letters);
+        var buffer = new byte[ReadBufferBytes];
+        while (left > 0)
+        {
+            int got = stream.Read(buffer, 0, (int)Math.Min(buffer.Length, left));
+            if (got == 0)
+                break;
+            hash.AppendData(buffer, 0, got);
+            left -= got;
+        }
+        var stored = new byte[SHA256.HashSizeInBytes];
+        bool whole =
+            left == 0
+            && stream.ReadAtLeast(stored, stored.Length, throwOnEndOfStream: false) == stored.Length
+            && stored.AsSpan().SequenceEqual(hash.GetHashAndReset());
+        if (!whole)
+            throw new InvalidDataException(
+                $"The checkpoint '{path}' is damaged (cut short or changed). Remove it; the training then starts anew."
+            );
+        stream.Position = letters.Length;
+    }
 
     private static IEnumerable<Tensor> Chunks(Tensor contiguous)
     {
@@ -132,10 +125,4 @@ internal static class CheckpointFile
             yield return chunk;
         }
     }
-
-    private static InvalidDataException Torn(string path, Exception? inner = null) =>
-        new(
-            $"The checkpoint '{path}' is damaged (cut short or changed). Remove it; the training then starts from an older one or anew.",
-            inner
-        );
 }

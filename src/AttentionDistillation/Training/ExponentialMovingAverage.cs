@@ -74,6 +74,7 @@ public sealed class ExponentialMovingAverage : IDisposable
     public IDisposable Lend(nn.Module model)
     {
         var targets = Targets(model);
+        using var scope = NewDisposeScope();
         using var guard = no_grad();
         Tensor[] own = [.. targets.Select(item => item.detach().clone().DetachFromDisposeScope())];
         TorchScriptOperators.CopyAll(targets, averages);

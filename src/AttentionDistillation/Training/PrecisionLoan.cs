@@ -16,6 +16,7 @@ internal sealed class PrecisionLoan : IDisposable
     public PrecisionLoan(nn.Module module, bool trains)
     {
         (this.module, this.trains) = (module, trains);
+        using var scope = NewDisposeScope();
         using var guard = no_grad();
         originals = Floating(module)
             .Where(item => item.Value.dtype == ScalarType.Float32)
@@ -37,6 +38,7 @@ internal sealed class PrecisionLoan : IDisposable
     {
         if (originals.Count == 0)
             return;
+        using var scope = NewDisposeScope();
         var parameters = module.named_parameters().Select(item => item.name).ToHashSet(StringComparer.Ordinal);
         module.to(ScalarType.Float32);
         var targets = Floating(module)

@@ -38,6 +38,8 @@ internal sealed class TrainingLoop : IDisposable
         (this.objective, this.options) = (objective, options);
         modules = lossModule is null ? [model] : [model, lossModule];
         prefixes = ["", "loss."];
+        if (!modules.SelectMany(module => module.parameters()).Any(parameter => parameter.requires_grad))
+            throw new ArgumentException("Nothing is trainable: every parameter has requires_grad = false.", nameof(model));
         device = options.Device ?? DeviceOf(model);
         foreach (var module in modules)
         {
@@ -101,6 +103,7 @@ internal sealed class TrainingLoop : IDisposable
     /// <summary>Gives the modules back in float32 and evaluation mode, with the weights of the last whole step.</summary>
     public void Dispose()
     {
+        optimiser.ZeroGradients(); // before the modules change their parameters' precision, and after a step cut short
         for (int i = 0; i < loans.Length; i++)
         {
             string prefix = prefixes[i];
@@ -116,7 +119,6 @@ internal sealed class TrainingLoop : IDisposable
                 );
             loans[i].Dispose();
         }
-        optimiser.ZeroGradients();
         foreach (var module in modules)
             module.eval();
         optimiser.Dispose();
@@ -128,7 +130,8 @@ internal sealed class TrainingLoop : IDisposable
         using var scope = NewDisposeScope();
         double rate = options.LearningRateAt(step);
         Seeds.SetGlobal(options.Seed, string.Create(CultureInfo.InvariantCulture, $"step {step}"));
-        using var batch = Load(batches);
+        using var host = batches.BatchAt(step);
+        using var batch = OnDevice(host);
         var terms = objective(batch);
         var total = terms.Total;
         if (!total.requires_grad)
@@ -161,9 +164,8 @@ internal sealed class TrainingLoop : IDisposable
     }
 
     // Images and other real numbers follow the weights' precision; token numbers, masks and labels stay.
-    private Batch Load(IBatchSource batches)
+    private Batch OnDevice(Batch host)
     {
-        using var host = batches.BatchAt(step);
         var batch = host.To(device);
         if (options.Precision == Precision.BFloat16)
             foreach (string name in batch.Names.ToArray())
