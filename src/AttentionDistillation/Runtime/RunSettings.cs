@@ -26,10 +26,8 @@ public sealed record RunSettings(Scale Scale, torch.Device Device)
     /// <exception cref="ArgumentException">The name is none of smoke, small, large.</exception>
     public static Scale ParseScale(string? name) =>
         string.IsNullOrWhiteSpace(name) ? Scale.Small
-        : Enum.TryParse(name.Trim(), ignoreCase: true, out Scale scale)
-        && Enum.IsDefined(scale)
-        && !char.IsAsciiDigit(name.Trim()[0])
-            ? scale
+        : Enum.GetNames<Scale>().Contains(name.Trim(), StringComparer.OrdinalIgnoreCase)
+            ? Enum.Parse<Scale>(name.Trim(), ignoreCase: true)
         : throw new ArgumentException(
             $"Scale '{name}' is unknown. Use smoke, small or large (option --scale or {ScaleVariable})."
         );

@@ -1,0 +1,174 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace AttentionDistillation.Runtime;
+
+/// <summary>
+/// Operators of libtorch that TorchSharp does not expose, each a method here over a constant TorchScript source that is compiled once.
+/// They work on whole lists of tensors in one call, on the CPU and on CUDA, and never wait for the device.
+/// </summary>
+/// <remarks>
+/// libtorch ends the process when a source does not compile, so the sources are constants and each has a test. They change tensors in place
+/// under no-grad and return tensors of the caller's dispose scope.
+/// </remarks>
+public static class TorchScriptOperators
+{
+    // Two constants PyTorch itself uses: the 1e-6 of torch.nn.utils.clip_grad_norm_, and the factor limited to 1.
+    private const string Source = """
+        def global_norm(tensors: List[Tensor], dtype: int) -> Tensor:
+            return torch.linalg_vector_norm(torch.stack(torch._foreach_norm(tensors, 2, dtype=dtype)), 2)
+
+        def clip_divisor(norm: Tensor, max_norm: float) -> Tensor:
+            return torch.clamp((norm + 1e-6) / max_norm, min=1.0)
+
+        def clip_by_norm(tensors: List[Tensor], norm: Tensor, max_norm: float):
+            torch._foreach_mul_(tensors, torch.clamp(max_norm / (norm + 1e-6), max=1.0))
+
+        def copy_all(destinations: List[Tensor], sources: List[Tensor]):
+            torch._foreach_copy_(destinations, sources)
+
+        def lerp_all(averages: List[Tensor], values: List[Tensor], weight: float):
+            torch._foreach_lerp_(averages, values, weight)
+
+        def empty_all(templates: List[Tensor]) -> List[Tensor]:
+            return [torch.empty_like(template) for template in templates]
+
+        def fused_adamw(parameters: List[Tensor], gradients: List[Tensor], averages: List[Tensor], squares: List[Tensor],
+                        steps: List[Tensor], lr: float, beta1: float, beta2: float, weight_decay: float, eps: float,
+                        divisor: Optional[Tensor]):
+            largest: List[Tensor] = []
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(parameters, gradients, averages, squares, largest, steps, lr=lr, beta1=beta1, beta2=beta2,
+                                weight_decay=weight_decay, eps=eps, amsgrad=False, maximize=False, grad_scale=divisor)
+        """;
+
+    private static readonly Lazy<jit.CompilationUnit> Compiled = new(() =>
+    {
+        TorchRuntime.EnsureLoaded();
+        return jit.compile(Source + "\n"); // the parser fails on a last statement without an end of line
+    });
+
+    /// <summary>The Euclidean norm over all elements of all tensors, a scalar on their device, float32 (float64 for float64 tensors).</summary>
+    /// <exception cref="ArgumentException">The list is empty.</exception>
+    public static Tensor GlobalNorm(Tensor[] tensors)
+    {
+        RequireSome(tensors);
+        var accumulated = tensors[0].dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+        using var guard = no_grad();
+        return (Tensor)Compiled.Value.invoke("global_norm", tensors, (int)accumulated);
+    }
+
+    /// <summary>
+    /// Scales tensors in place so that their global norm is at most <paramref name="maxNorm"/>; the same numbers as
+    /// <c>torch.nn.utils.clip_grad_norm_</c>, without its reading the norm on the host.
+    /// </summary>
+    /// <returns>The norm before clipping, a scalar on the tensors' device.</returns>
+    /// <exception cref="ArgumentException">The list is empty, or the norm is not positive.</exception>
+    public static Tensor ClipByGlobalNorm(Tensor[] tensors, double maxNorm)
+    {
+        RequirePositive(maxNorm);
+        var norm = GlobalNorm(tensors);
+        using var guard = no_grad();
+        using Scalar largest = maxNorm;
+        Compiled.Value.invoke("clip_by_norm", tensors, norm, largest);
+        return norm;
+    }
+
+    /// <summary>What gradients of this norm must be divided by so that it is at most <paramref name="maxNorm"/>; a scalar on the device.</summary>
+    /// <exception cref="ArgumentException">The norm is not positive.</exception>
+    public static Tensor ClipDivisor(Tensor norm, double maxNorm)
+    {
+        RequirePositive(maxNorm);
+        using var guard = no_grad();
+        using Scalar largest = maxNorm;
+        return (Tensor)Compiled.Value.invoke("clip_divisor", norm, largest);
+    }
+
+    /// <summary>Copies each source into its destination, converting between dtypes.</summary>
+    /// <exception cref="ArgumentException">The lists differ in length.</exception>
+    public static void CopyAll(Tensor[] destinations, Tensor[] sources)
+    {
+        RequireSameCount(destinations, sources);
+        using var guard = no_grad();
+        Compiled.Value.invoke("copy_all", destinations, sources);
+    }
+
+    /// <summary>Moves each average towards its value: average + weight * (value - average).</summary>
+    /// <exception cref="ArgumentException">The lists differ in length.</exception>
+    public static void LerpAll(Tensor[] averages, Tensor[] values, double weight)
+    {
+        RequireSameCount(averages, values);
+        using var guard = no_grad();
+        // Scalars are held here: TorchSharp frees a temporary one whenever the collector likes, perhaps before the call has read it.
+        using Scalar share = weight;
+        Compiled.Value.invoke("lerp_all", averages, values, share);
+    }
+
+    /// <summary>New tensors of the shapes, dtypes and devices of the templates, their values undefined.</summary>
+    public static Tensor[] EmptyLike(Tensor[] templates)
+    {
+        RequireSome(templates);
+        using var guard = no_grad();
+        return (Tensor[])Compiled.Value.invoke("empty_all", [templates]);
+    }
+
+    /// <summary>One step of AdamW (Loshchilov and Hutter 2019, Algorithm 2) over all parameters in one call, as <c>torch.optim.AdamW(fused=True)</c>.</summary>
+    /// <param name="parameters">Changed in place; one dtype and device for all lists.</param>
+    /// <param name="gradients">Their gradients; divided in place when there is a <paramref name="divisor"/>.</param>
+    /// <param name="averages">Running mean of the gradients, changed in place.</param>
+    /// <param name="squares">Running mean of the squared gradients, changed in place.</param>
+    /// <param name="steps">Steps done by each parameter, float32 scalars on the same device, counted up in place.</param>
+    /// <param name="learningRate">The step's learning rate.</param>
+    /// <param name="beta1">Decay of <paramref name="averages"/>.</param>
+    /// <param name="beta2">Decay of <paramref name="squares"/>.</param>
+    /// <param name="weightDecay">Decoupled decay: the parameter shrinks by learningRate * weightDecay of itself.</param>
+    /// <param name="epsilon">Added to the root of the squares.</param>
+    /// <param name="divisor">A float32 scalar on the device that gradients are divided by first (gradient clipping), or null.</param>
+    /// <exception cref="ArgumentException">The lists differ in length or are empty.</exception>
+    public static void FusedAdamW(
+        Tensor[] parameters,
+        Tensor[] gradients,
+        Tensor[] averages,
+        Tensor[] squares,
+        Tensor[] steps,
+        double learningRate,
+        double beta1,
+        double beta2,
+        double weightDecay,
+        double epsilon,
+        Tensor? divisor = null
+    )
+    {
+        RequireSome(parameters);
+        foreach (var list in (Tensor[][])[gradients, averages, squares, steps])
+            RequireSameCount(parameters, list);
+        using var guard = no_grad();
+        using Scalar lr = learningRate,
+            b1 = beta1,
+            b2 = beta2,
+            decay = weightDecay,
+            eps = epsilon;
+        Compiled.Value.invoke("fused_adamw", parameters, gradients, averages, squares, steps, lr, b1, b2, decay, eps, divisor!);
+    }
+
+    private static void RequireSome(Tensor[] tensors)
+    {
+        ArgumentNullException.ThrowIfNull(tensors);
+        if (tensors.Length == 0)
+            throw new ArgumentException("The list of tensors is empty. Give at least one.", nameof(tensors));
+    }
+
+    private static void RequireSameCount(Tensor[] first, Tensor[] second)
+    {
+        RequireSome(first);
+        ArgumentNullException.ThrowIfNull(second);
+        if (first.Length != second.Length)
+            throw new ArgumentException($"The lists must pair up, but hold {first.Length} and {second.Length} tensors.");
+    }
+
+    private static void RequirePositive(double maxNorm)
+    {
+        if (!(maxNorm > 0))
+            throw new ArgumentException($"The largest norm must be positive, but is {maxNorm}.", nameof(maxNorm));
+    }
+}
