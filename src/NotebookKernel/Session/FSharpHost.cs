@@ -1,6 +1,4 @@
-using System.Reflection;
-using AttentionDistillation.Notebooks;
-using AttentionDistillation.Runtime;
+using System.Text;
 using FSharp.Compiler.Interactive;
 using Microsoft.FSharp.Core;
 
@@ -25,7 +23,27 @@ internal static class FSharpHost
         "Microsoft.DotNet.Interactive.Formatting.dll",
     ];
 
+    private static (string Folder, ForwardingWriter Chatter, Task<Shell.FsiEvaluationSession> Session)? early;
+
+    /// <summary>Begins to create the session that the next <see cref="Create"/> for the same folder takes: the compiler loads while libtorch does.</summary>
+    internal static void StartEarly(string folder)
+    {
+        Directory.SetCurrentDirectory(folder);
+        var chatter = new ForwardingWriter();
+        early = (folder, chatter, Task.Run(() => CreateNow(chatter)));
+    }
+
+    /// <summary>A session whose own talk goes to a writer.</summary>
     internal static Shell.FsiEvaluationSession Create(string folder, TextWriter chatter)
+    {
+        if (early is not { } started || started.Folder != folder)
+            return CreateNow(chatter);
+        early = null;
+        started.Chatter.Target = chatter;
+        return started.Session.GetAwaiter().GetResult();
+    }
+
+    private static Shell.FsiEvaluationSession CreateNow(TextWriter chatter)
     {
         Shell.Settings.fsi.ShowDeclarationValues = false;
         var settings = Shell.FsiEvaluationSession.GetDefaultConfiguration(Shell.Settings.fsi, false);
@@ -52,5 +70,14 @@ internal static class FSharpHost
             FSharpOption<bool>.Some(false),
             null
         );
+    }
+
+    private sealed class ForwardingWriter : TextWriter
+    {
+        internal TextWriter? Target { get; set; }
+
+        public override Encoding Encoding => Encoding.UTF8;
+
+        public override void Write(char value) => Target?.Write(value);
     }
 }
