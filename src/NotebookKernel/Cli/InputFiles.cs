@@ -23,6 +23,8 @@ internal static class InputFiles
     {
         if (name.Length == 0)
             throw new BadInputException("A file name is empty.");
+        if (name.StartsWith('-'))
+            throw new BadInputException($"Unknown option '{name}'. See 'research run --help'.");
         string pattern = Path.GetFileName(name);
         if (!pattern.AsSpan().ContainsAny('*', '?') || File.Exists(name))
             return [Path.GetFullPath(name)];

@@ -57,6 +57,12 @@ public sealed class NotebookCell
         internal set => node["execution_count"] = value;
     }
 
+    /// <summary>A file attached to the cell, as a data address; null where there is none.</summary>
+    internal string? Attachment(string name) =>
+        (node["attachments"] as JsonObject)?[name] is JsonObject { Count: > 0 } forms && NotebookDocument.Text(forms.First().Value) is { } data
+            ? $"data:{forms.First().Key};base64,{data}"
+            : null;
+
     private JsonObject Metadata => (JsonObject)node["metadata"]!;
 
     // A Markdown cell in code's clothes still is, for the format, a code cell.

@@ -116,7 +116,8 @@ public sealed class NotebookRunner(
     private static List<string> Report(CellFailed failed, int number)
     {
         string line = failed.Line is { } at ? $", line {at}" : "";
-        return [$"Cell {number}{line}: {failed.Name}", .. failed.Traceback];
+        string what = failed.Name == ErrorReports.CompileErrorName ? "does not compile" : "failed";
+        return [$"Cell {number}{line} {what}.", .. failed.Traceback];
     }
 
     private RunReport Save(RunStatus status, int total)
@@ -131,7 +132,7 @@ public sealed class NotebookRunner(
                 document.Write(files.Output);
                 if (files.Html)
                 {
-                    AtomicFile.WriteAllText(files.Page, HtmlPage.Render(document));
+                    AtomicFile.WriteAllText(files.Page, HtmlPage.Render(document, Path.GetDirectoryName(files.Input)!));
                     page = files.Page;
                 }
             });

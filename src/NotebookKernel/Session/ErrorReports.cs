@@ -83,6 +83,7 @@ internal static partial class ErrorReports
     /// <summary>Text without the notebook's folder, the program's and the user's home, which mean nothing on another machine.</summary>
     internal static string Clean(string text, string folder)
     {
+        text = SpaceAtLineEnd().Replace(text.Trim(), "\n");
         text = text.Replace(folder + Path.DirectorySeparatorChar, "", StringComparison.Ordinal)
             .Replace(folder, "the notebook's folder", StringComparison.Ordinal)
             .Replace(AppContext.BaseDirectory, "", StringComparison.Ordinal)
@@ -134,6 +135,9 @@ internal static partial class ErrorReports
         file.StartsWith(folder, StringComparison.Ordinal)
             ? file[folder.Length..].TrimStart(Path.DirectorySeparatorChar)
             : Path.GetFileName(file);
+
+    [GeneratedRegex(@"[ \t]*\r?\n")]
+    private static partial Regex SpaceAtLineEnd();
 
     [GeneratedRegex(@"(?:^|[/\\])cell (\d+)\.fsx$")]
     private static partial Regex CellFileName();

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Text;
+using System.Text.RegularExpressions;
 using AttentionDistillation.Notebooks;
 using AttentionDistillation.Runtime;
 using FSharp.Compiler.Diagnostics;
@@ -16,10 +17,13 @@ namespace NotebookKernel.Session;
 /// A process holds one session at a time: it takes over the console, <see cref="Display.Sink"/> and <see cref="Progress"/>.
 /// Cells run on a thread of the session's own with a deep stack, so that the caller stays free to show progress and to stop.
 /// </remarks>
-public sealed class NotebookSession : IDisposable
+public sealed partial class NotebookSession : IDisposable
 {
     // Recursive code in cells, and the F# compiler on long expressions, need more than the default 8 MB.
     private const int StackBytes = 256 * 1024 * 1024;
+
+    // Plotly.NET has a type HTML of its own, which would hide ours from all later cells.
+    private const string CellsModule = "AttentionDistillation.Notebooks.Cells";
 
     private readonly string folder;
     private readonly OutputRouter router = new();
@@ -120,14 +124,16 @@ public sealed class NotebookSession : IDisposable
 
     private CellStatus EvaluateCore(int cell, string code)
     {
-        var session = created.Task.GetAwaiter().GetResult();
         if (string.IsNullOrWhiteSpace(code))
             return CellStatus.Done;
-        var (outcome, diagnostics) = session.EvalInteractionNonThrowing(code, ErrorReports.CellFile(folder, cell), null);
-        foreach (var warning in diagnostics.Where(each => each.Severity.IsWarning))
-            router.Write(StreamText.Error, ErrorReports.Warning(warning, folder) + "\n");
         try
         {
+            var session = created.Task.GetAwaiter().GetResult();
+            var (outcome, diagnostics) = session.EvalInteractionNonThrowing(code, ErrorReports.CellFile(folder, cell), null);
+            foreach (var warning in diagnostics.Where(each => each.Severity.IsWarning))
+                router.Write(StreamText.Error, ErrorReports.Warning(warning, folder) + "\n");
+            if (OpensPlotly().IsMatch(code))
+                _ = session.EvalInteractionNonThrowing($"open {CellsModule}", null);
             switch (outcome)
             {
                 case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice1Of2 { Item: { } value }:
@@ -169,6 +175,9 @@ public sealed class NotebookSession : IDisposable
         );
         return CellStatus.Failed;
     }
+
+    [GeneratedRegex(@"^\s*open\s+Plotly\.NET\s*$", RegexOptions.Multiline)]
+    private static partial Regex OpensPlotly();
 
     private sealed class Sink(OutputRouter router) : IDisplaySink
     {

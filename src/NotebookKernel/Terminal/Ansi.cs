@@ -28,6 +28,9 @@ internal sealed class Ansi(bool colours)
         : time.TotalHours < 1 ? $"{(int)time.TotalMinutes}:{time.Seconds:00} min"
         : $"{(int)time.TotalHours}:{time.Minutes:00} h";
 
+    /// <summary>A number of things.</summary>
+    internal static string Count(int number, string thing) => number == 1 ? $"1 {thing}" : $"{number} {thing}s";
+
     /// <summary>Text cut to a width, on one line, free of control characters.</summary>
     internal static string Fit(string text, int width)
     {

@@ -49,7 +49,7 @@ internal sealed class TerminalView : IRunView
         {
             this.cells = cells;
             string shownTitle = title == name ? "" : $"  {title}";
-            string setting = $"scale {provenance.Scale} · device {provenance.Device} · {cells} cells";
+            string setting = $"scale {provenance.Scale} · device {provenance.Device} · {Ansi.Count(cells, "cell")}";
             Print($"{ansi.Bold(name)}{shownTitle}", $"  {ansi.Dim(setting)}");
         }
     }
@@ -68,9 +68,10 @@ internal sealed class TerminalView : IRunView
     {
         string? line = happened switch
         {
-            StreamText text => Ansi.LastLine(text.Text),
+            StreamText { Name: StreamText.Out } text => Ansi.LastLine(text.Text),
             ResultValue { Bundle: var bundle } => Shown(bundle),
             Displayed { Bundle: var bundle } => Shown(bundle),
+            DisplayUpdated { Bundle: var bundle } => Shown(bundle),
             _ => null,
         };
         if (line is not null)
@@ -137,7 +138,7 @@ internal sealed class TerminalView : IRunView
             yield return "  " + (index == 0 ? ansi.Red(line) : line);
         yield return report.Status switch
         {
-            RunStatus.Done => ansi.Green($"Done: {report.CellsTotal} cells in {time}."),
+            RunStatus.Done => ansi.Green($"Done: {Ansi.Count(report.CellsTotal, "cell")} in {time}."),
             RunStatus.Failed => ansi.Red($"Failed after {report.CellsRun} of {report.CellsTotal} cells, {time}."),
             RunStatus.TimedOut => ansi.Red($"Out of time after {report.CellsRun} of {report.CellsTotal} cells, {time}."),
             _ => ansi.Yellow($"Interrupted after {report.CellsRun} of {report.CellsTotal} cells, {time}."),
