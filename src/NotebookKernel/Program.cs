@@ -1,1 +1,1 @@
-return 0;
+return NotebookKernel.Cli.CommandLine.Run(args);

@@ -1,0 +1,187 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using AttentionDistillation.Runtime;
+using NotebookKernel.Documents;
+using NotebookKernel.Running;
+using NotebookKernel.Session;
+using NotebookKernel.Terminal;
+
+namespace NotebookKernel.Cli;
+
+/// <summary>The options of <c>run</c> as the user gave them.</summary>
+internal sealed record RunRequest(
+    IReadOnlyList<string> Files,
+    string? Scale,
+    string? Device,
+    string? Output,
+    bool Html,
+    string? Jobs,
+    string? Timeout
+);
+
+/// <summary>The command <c>run</c>: checks everything first, then runs one notebook here or several in processes of their own.</summary>
+internal static class RunCommand
+{
+    private static readonly TimeSpan LongestTimeout = TimeSpan.FromDays(30);
+
+    internal static int Run(RunRequest request)
+    {
+        bool isChild = Environment.GetEnvironmentVariable(JobRunner.ChildVariable) == "1";
+        int jobs = ParseJobs(request.Jobs);
+        var timeout = ParseTimeout(request.Timeout);
+        var files = InputFiles.Expand(request.Files);
+        var documents = files.Select(ReadChecked).ToList();
+        string output = OutputFolder(request.Output);
+        SetEnvironment(RunSettings.ScaleVariable, request.Scale);
+        SetEnvironment(RunSettings.DeviceVariable, request.Device);
+        if (files.Count == 1)
+            return RunOne(documents[0], new RunFiles(files[0], output, request.Html), timeout, isChild);
+        _ = CheckedSettings();
+        return RunMany(files, jobs, Arguments(request, output));
+    }
+
+    private static int RunOne(NotebookDocument document, RunFiles files, TimeSpan? timeout, bool isChild)
+    {
+        string folder = Path.GetDirectoryName(files.Input)!;
+        _ = TerminalView.StartFolder; // remembered before the session changes it
+        FSharpHost.StartEarly(folder);
+        var settings = CheckedSettings();
+        var provenance = Provenance.Of(settings, folder);
+        using var stop = new StopControl(signals: true, timeout);
+        if (isChild)
+            ObeyParent(stop);
+        using IRunView view = isChild ? new JobView(Console.Out) : new TerminalView();
+        var session = new NotebookSession(folder, view);
+        var runner = new NotebookRunner(document, files, provenance, view, stop);
+        var report = runner.RunAsync(session).GetAwaiter().GetResult();
+        int code = ExitCodes.Of(report.Status);
+        if (stop.Firm.IsCompleted)
+            HardExit(code);
+        session.Dispose();
+        return code;
+    }
+
+    private static int RunMany(IReadOnlyList<string> files, int jobs, IReadOnlyList<string> arguments)
+    {
+        var runner = new JobRunner(jobs, arguments);
+        using var stop = new StopControl(signals: true, timeout: null);
+        IReadOnlyList<RunReport> reports;
+        using (var board = new JobBoard(files))
+        {
+            stop.Requested += () =>
+            {
+                board.Stopping();
+                runner.Stop();
+            };
+            _ = stop.Firm.ContinueWith(_ => runner.Stop(), TaskScheduler.Default);
+            reports = runner.RunAsync(files, board).GetAwaiter().GetResult();
+        }
+        JobBoard.Summarise(reports);
+        return stop.Stopped ? ExitCodes.Interrupted
+            : reports.All(report => report.Status == RunStatus.Done) ? ExitCodes.Success
+            : ExitCodes.Failed;
+    }
+
+    private static NotebookDocument ReadChecked(string file)
+    {
+        try
+        {
+            var document = NotebookDocument.Read(file);
+            document.RequireFSharp();
+            return document;
+        }
+        catch (NotebookFormatException error)
+        {
+            throw new BadInputException(error.Message);
+        }
+    }
+
+    private static RunSettings CheckedSettings()
+    {
+        try
+        {
+            return RunSettings.FromEnvironment();
+        }
+        catch (Exception error) when (error is ArgumentException or TorchRuntimeException)
+        {
+            throw new BadInputException(error.Message);
+        }
+    }
+
+    private static string OutputFolder(string? named)
+    {
+        string folder = Path.GetFullPath(
+            named ?? Path.Combine(Repository.Find(Directory.GetCurrentDirectory()) ?? Directory.GetCurrentDirectory(), "artifacts", "notebooks")
+        );
+        try
+        {
+            AtomicFile.RequireWritable(folder);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new BadInputException($"The output folder '{named ?? folder}' cannot be written: {error.Message}");
+        }
+        return folder;
+    }
+
+    private static int ParseJobs(string? text) =>
+        text is null ? 1
+        : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int jobs) && jobs >= 1 ? jobs
+        : throw new BadInputException($"--jobs is '{text}'; it must be a whole number of at least 1.");
+
+    private static TimeSpan? ParseTimeout(string? text) =>
+        text is null ? null
+        : double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double seconds)
+        && seconds > 0
+        && seconds <= LongestTimeout.TotalSeconds
+            ? TimeSpan.FromSeconds(seconds)
+        : throw new BadInputException($"--timeout is '{text}'; it must be a number of seconds above 0 and at most 30 days.");
+
+    private static List<string> Arguments(RunRequest request, string output)
+    {
+        var arguments = new List<string> { "--output", output };
+        if (request.Html)
+            arguments.Add("--html");
+        if (request.Timeout is not null)
+            arguments.AddRange(["--timeout", request.Timeout]);
+        return arguments; // scale and device travel in the environment
+    }
+
+    private static void SetEnvironment(string variable, string? value)
+    {
+        if (value is not null)
+            Environment.SetEnvironmentVariable(variable, value);
+    }
+
+    // The parent says 'stop' on our input; when it dies, our input ends, and there is nobody to run for.
+    private static void ObeyParent(StopControl stop)
+    {
+        var input = Console.In;
+        var listener = new Thread(() =>
+        {
+            string? line;
+            while ((line = input.ReadLine()) is not null)
+                if (line == "stop")
+                    stop.Request();
+            stop.Request();
+        })
+        {
+            IsBackground = true,
+            Name = "parent",
+        };
+        listener.Start();
+    }
+
+    // A thread still runs a cell, perhaps inside native code: an orderly exit would tear libtorch down under it, and crash.
+    private static void HardExit(int code)
+    {
+        Console.Out.Flush();
+        Console.Error.Flush();
+        if (OperatingSystem.IsWindows())
+            Environment.Exit(code);
+        ExitNow(code);
+    }
+
+    [DllImport("libc", EntryPoint = "_exit")]
+    private static extern void ExitNow(int code);
+}
