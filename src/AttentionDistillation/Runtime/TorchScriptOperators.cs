@@ -8,21 +8,19 @@ namespace AttentionDistillation.Runtime;
 /// They work on whole lists of tensors in one call, on the CPU and on CUDA, and never wait for the device.
 /// </summary>
 /// <remarks>
-/// libtorch ends the process when a source does not compile, so the sources are constants and each has a test. They change tensors in place
+/// libtorch may end the process when a source does not compile, so the sources are constants and each has a test. They change tensors in place
 /// under no-grad and return tensors of the caller's dispose scope.
 /// </remarks>
 public static class TorchScriptOperators
 {
-    // Two constants PyTorch itself uses: the 1e-6 of torch.nn.utils.clip_grad_norm_, and the factor limited to 1.
+    // Only calls on lists, no arithmetic of its own: TorchScript would fuse that after a few calls, and the same step would then round otherwise
+    // in a process that has just resumed.
     private const string Source = """
         def global_norm(tensors: List[Tensor], dtype: int) -> Tensor:
             return torch.linalg_vector_norm(torch.stack(torch._foreach_norm(tensors, 2, dtype=dtype)), 2)
 
-        def clip_divisor(norm: Tensor, max_norm: float) -> Tensor:
-            return torch.clamp((norm + 1e-6) / max_norm, min=1.0)
-
-        def clip_by_norm(tensors: List[Tensor], norm: Tensor, max_norm: float):
-            torch._foreach_mul_(tensors, torch.clamp(max_norm / (norm + 1e-6), max=1.0))
+        def scale_all(tensors: List[Tensor], factor: Tensor):
+            torch._foreach_mul_(tensors, factor)
 
         def copy_all(destinations: List[Tensor], sources: List[Tensor]):
             torch._foreach_copy_(destinations, sources)
@@ -58,30 +56,17 @@ public static class TorchScriptOperators
         return (Tensor)Compiled.Value.invoke("global_norm", tensors, (int)accumulated);
     }
 
-    /// <summary>
-    /// Scales tensors in place so that their global norm is at most <paramref name="maxNorm"/>; the same numbers as
-    /// <c>torch.nn.utils.clip_grad_norm_</c>, without its reading the norm on the host.
-    /// </summary>
-    /// <returns>The norm before clipping, a scalar on the tensors' device.</returns>
-    /// <exception cref="ArgumentException">The list is empty, or the norm is not positive.</exception>
-    public static Tensor ClipByGlobalNorm(Tensor[] tensors, double maxNorm)
+    /// <summary>Multiplies all tensors in place by one factor.</summary>
+    /// <param name="tensors">Changed in place.</param>
+    /// <param name="factor">A scalar on their device.</param>
+    /// <exception cref="ArgumentException">The list is empty, or the factor is no scalar.</exception>
+    public static void ScaleAll(Tensor[] tensors, Tensor factor)
     {
-        RequirePositive(maxNorm);
-        var norm = GlobalNorm(tensors);
+        RequireSome(tensors);
+        if (factor.numel() != 1)
+            throw new ArgumentException($"The factor must be one number, but has {factor.numel()} elements.", nameof(factor));
         using var guard = no_grad();
-        using Scalar largest = maxNorm;
-        Compiled.Value.invoke("clip_by_norm", tensors, norm, largest);
-        return norm;
-    }
-
-    /// <summary>What gradients of this norm must be divided by so that it is at most <paramref name="maxNorm"/>; a scalar on the device.</summary>
-    /// <exception cref="ArgumentException">The norm is not positive.</exception>
-    public static Tensor ClipDivisor(Tensor norm, double maxNorm)
-    {
-        RequirePositive(maxNorm);
-        using var guard = no_grad();
-        using Scalar largest = maxNorm;
-        return (Tensor)Compiled.Value.invoke("clip_divisor", norm, largest);
+        Compiled.Value.invoke("scale_all", tensors, factor);
     }
 
     /// <summary>Copies each source into its destination, converting between dtypes.</summary>
@@ -164,11 +149,5 @@ public static class TorchScriptOperators
         ArgumentNullException.ThrowIfNull(second);
         if (first.Length != second.Length)
             throw new ArgumentException($"The lists must pair up, but hold {first.Length} and {second.Length} tensors.");
-    }
-
-    private static void RequirePositive(double maxNorm)
-    {
-        if (!(maxNorm > 0))
-            throw new ArgumentException($"The largest norm must be positive, but is {maxNorm}.", nameof(maxNorm));
     }
 }

@@ -147,7 +147,7 @@ public sealed class AdamW : IDisposable
         var norms = work.Select(part => TorchScriptOperators.GlobalNorm(part.Gradients).to(work[0].Gradients[0].device))
             .ToArray();
         var norm = norms.Length == 1 ? norms[0] : TorchScriptOperators.GlobalNorm(norms);
-        return TorchScriptOperators.ClipDivisor(norm, clipNorm).to(ScalarType.Float32);
+        return GradientClipping.Divisor(norm, clipNorm).to(ScalarType.Float32);
     }
 
     private sealed record Work(

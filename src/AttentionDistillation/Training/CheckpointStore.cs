@@ -18,15 +18,15 @@ internal sealed class CheckpointStore : IDisposable
     public CheckpointStore(string folder)
     {
         this.folder = Path.GetFullPath(folder);
-        Directory.CreateDirectory(this.folder);
         try
         {
-            key = new FileStream(Path.Combine(this.folder, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            Directory.CreateDirectory(this.folder);
+            key = OpenLock(Path.Combine(this.folder, "lock"));
         }
-        catch (IOException error)
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new InvalidOperationException(
-                $"Another training is using the checkpoint folder '{this.folder}'. Wait for it, stop it, or name another CheckpointFolder.",
+            throw new IOException(
+                $"The checkpoint folder '{this.folder}' cannot be made or written: {error.Message} Name another CheckpointFolder.",
                 error
             );
         }
@@ -50,6 +50,22 @@ internal sealed class CheckpointStore : IDisposable
     }
 
     public void Dispose() => key.Dispose();
+
+    private FileStream OpenLock(string path)
+    {
+        bool existed = File.Exists(path);
+        try
+        {
+            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException error) when (existed)
+        {
+            throw new InvalidOperationException(
+                $"Another training is using the checkpoint folder '{folder}'. Wait for it, stop it, or name another CheckpointFolder.",
+                error
+            );
+        }
+    }
 
     // Nine digits and more sort by length first, then by letters.
     private IEnumerable<string> Files() =>

@@ -74,7 +74,12 @@ internal sealed class CurveRecorder(string label) : IDisposable
         return read;
     }
 
-    private static string[] Names(LossTerms terms) => [.. terms.Terms.Select(term => term.Name), TrainingCurve.Total];
+    private static string[] Names(LossTerms terms) =>
+        terms.Terms.Any(term => term.Name == TrainingCurve.Total)
+            ? throw new ArgumentException(
+                $"A loss term is called '{TrainingCurve.Total}', which is the weighted sum's name in curves. Give the term another name."
+            )
+            : [.. terms.Terms.Select(term => term.Name), TrainingCurve.Total];
 
     private static Tensor Values(LossTerms terms)
     {

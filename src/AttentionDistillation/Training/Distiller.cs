@@ -29,8 +29,8 @@ public sealed record DistillationStage(
 }
 
 /// <summary>
-/// Trains a student to imitate a teacher, in one stage or several. The teacher runs in evaluation mode without gradients and never changes;
-/// forward passes stop after the last thing the loss reads. Checkpoints and resuming are as in <see cref="Trainer"/>.
+/// Trains a student to imitate a teacher, in one stage or several. The teacher runs in evaluation mode without gradients on the student's
+/// device, and its weights never change; forward passes stop after the last thing the loss reads. Checkpoints and resuming are as in <see cref="Trainer"/>.
 /// </summary>
 public sealed class Distiller : IDisposable
 {

@@ -53,12 +53,13 @@ public sealed class Trainer : IDisposable
 
     /// <summary>
     /// Trains to the last step; goes on from the newest checkpoint in the options' folder. Afterwards the model holds float32 weights and is
-    /// in evaluation mode, also when the run ends by an exception.
+    /// in evaluation mode, also when the run ends by an exception. Without a folder every call starts at step 0 from the model's present weights.
     /// </summary>
     /// <exception cref="OperationCanceledException">An interruption was requested; the last step is whole and, with a folder, saved.</exception>
     /// <exception cref="TrainingDivergedException">A loss term was no finite number at a recorded step.</exception>
     /// <exception cref="InvalidDataException">The checkpoint is damaged or belongs to another training.</exception>
     /// <exception cref="InvalidOperationException">Another training uses the checkpoint folder, or the loss has no trainable input.</exception>
+    /// <exception cref="IOException">The checkpoint folder cannot be written.</exception>
     public TrainingResult Run(IBatchSource batches)
     {
         ArgumentNullException.ThrowIfNull(batches);

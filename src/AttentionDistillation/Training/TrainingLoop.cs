@@ -17,8 +17,10 @@ internal sealed class TrainingLoop : IDisposable
     // Dropout draws from libtorch's global generator, which all threads share: two loops at once would take each other's numbers.
     private static readonly Lock GlobalGenerator = new();
 
-    private readonly nn.Module[] modules;
-    private readonly string[] prefixes;
+    private const string ModelPrefix = "model.";
+    private const string LossPrefix = "loss.";
+
+    private readonly (string Prefix, nn.Module Module)[] modules;
     private readonly Func<Batch, LossTerms> objective;
     private readonly TrainingOptions options;
     private readonly Device device;
@@ -36,22 +38,21 @@ internal sealed class TrainingLoop : IDisposable
     public TrainingLoop(nn.Module model, nn.Module? lossModule, Func<Batch, LossTerms> objective, TrainingOptions options)
     {
         (this.objective, this.options) = (objective, options);
-        modules = lossModule is null ? [model] : [model, lossModule];
-        prefixes = ["", "loss."];
-        if (!modules.SelectMany(module => module.parameters()).Any(parameter => parameter.requires_grad))
+        modules = lossModule is null ? [(ModelPrefix, model)] : [(ModelPrefix, model), (LossPrefix, lossModule)];
+        if (!modules.SelectMany(part => part.Module.parameters()).Any(parameter => parameter.requires_grad))
             throw new ArgumentException("Nothing is trainable: every parameter has requires_grad = false.", nameof(model));
         device = options.Device ?? DeviceOf(model);
-        foreach (var module in modules)
+        foreach (var (_, module) in modules)
         {
             module.to(device);
             module.train();
         }
         loans =
-            options.Precision == Precision.BFloat16 ? [.. modules.Select(module => new PrecisionLoan(module, trains: true))] : [];
+            options.Precision == Precision.BFloat16
+                ? [.. modules.Select(part => new PrecisionLoan(part.Module, trains: true))]
+                : [];
         optimiser = new AdamW(
-            modules.SelectMany(
-                (module, i) => module.named_parameters().Select(item => (prefixes[i] + item.name, item.parameter))
-            ),
+            modules.SelectMany(part => part.Module.named_parameters().Select(item => (part.Prefix + item.name, item.parameter))),
             options.WeightDecay,
             options.Beta1,
             options.Beta2,
@@ -59,7 +60,7 @@ internal sealed class TrainingLoop : IDisposable
         );
         recorder = new CurveRecorder(options.Label);
         if (options.AverageDecay is { } decay)
-            Average = new ExponentialMovingAverage(Weights(model), decay);
+            Average = new ExponentialMovingAverage(WeightsOf(ModelPrefix), decay);
     }
 
     /// <summary>The running average of the model's weights; null when the options ask for none. The caller owns it.</summary>
@@ -106,20 +107,10 @@ internal sealed class TrainingLoop : IDisposable
         optimiser.ZeroGradients(); // before the modules change their parameters' precision, and after a step cut short
         for (int i = 0; i < loans.Length; i++)
         {
-            string prefix = prefixes[i];
-            var other = i == 0 ? prefixes[1] : null;
-            loans[i]
-                .Replace(
-                    optimiser
-                        .Weights.Where(item => item.Name.StartsWith(prefix, StringComparison.Ordinal))
-                        .Where(item =>
-                            other is null || modules.Length == 1 || !item.Name.StartsWith(other, StringComparison.Ordinal)
-                        )
-                        .Select(item => (item.Name[prefix.Length..], item.Value))
-                );
+            loans[i].Replace(WeightsOf(modules[i].Prefix));
             loans[i].Dispose();
         }
-        foreach (var module in modules)
+        foreach (var (_, module) in modules)
             module.eval();
         optimiser.Dispose();
         recorder.Dispose();
@@ -174,11 +165,11 @@ internal sealed class TrainingLoop : IDisposable
         return batch;
     }
 
-    private IEnumerable<(string Name, Tensor Value)> Weights(nn.Module model)
-    {
-        var full = optimiser.Weights.ToDictionary(item => item.Name, item => item.Value, StringComparer.Ordinal);
-        return model.named_parameters().Select(item => (item.name, full.GetValueOrDefault(item.name, item.parameter)));
-    }
+    // The trained weights of a module in full precision, under the module's own names.
+    private IEnumerable<(string Name, Tensor Value)> WeightsOf(string prefix) =>
+        optimiser
+            .Weights.Where(item => item.Name.StartsWith(prefix, StringComparison.Ordinal))
+            .Select(item => (item.Name[prefix.Length..], item.Value));
 
     private void SampleMemory()
     {
@@ -198,12 +189,11 @@ internal sealed class TrainingLoop : IDisposable
 
     private List<(string Name, Tensor Value)> Tensors() =>
         [
-            .. modules.SelectMany(
-                (module, i) =>
-                    module
-                        .named_parameters()
-                        .Select(item => ($"model.{prefixes[i]}{item.name}", (Tensor)item.parameter))
-                        .Concat(module.named_buffers().Select(item => ($"buffer.{prefixes[i]}{item.name}", item.buffer)))
+            .. modules.SelectMany(part =>
+                part.Module.named_parameters()
+                    .Select(item => (item.name, buffer: (Tensor)item.parameter))
+                    .Concat(part.Module.named_buffers().Select(item => (item.name, item.buffer)))
+                    .Select(item => (part.Prefix + item.name, item.buffer))
             ),
             .. optimiser.State.Select(item => ($"optimizer.{item.Name}", item.Value)),
             .. (Average?.Values ?? []).Select(item => ($"average.{item.Name}", item.Value)),

@@ -38,8 +38,8 @@ public sealed record TrainingCurve(IReadOnlyList<CurvePoint> Points)
 /// <param name="WallTime">Time this call took.</param>
 /// <param name="StepsPerSecond">Speed of this call; 0 when it ran no step.</param>
 /// <param name="PeakMemoryBytes">
-/// The most memory in use on the CUDA device as seen at recorded steps, counting all of its users (libtorch keeps what it once needed, so a
-/// single user's peak is seen); null on the CPU.
+/// The most memory in use on the CUDA device, counting all of its users, as seen whenever recorded points were read and at the end (libtorch
+/// keeps what it once needed, so a single user's peak is seen); null on the CPU.
 /// </param>
 public sealed record TrainingResult(
     TrainingCurve Curve,

@@ -51,7 +51,7 @@ public sealed class TrainerTests
     public void WhatDrewNumbersBeforeMakesNoDifference()
     {
         var first = TrainingScene.Train(TrainingScene.Options(), pass => rand(3).Dispose());
-        TrainingScene.Train(TrainingScene.Options()).MustEqual(first with { });
+        TrainingScene.Train(TrainingScene.Options()).MustEqual(first);
     }
 
     [Theory]
@@ -191,6 +191,29 @@ public sealed class TrainerTests
             "Nothing is trainable",
             Assert.Throws<ArgumentException>(() => frozen.Run(new CountingBatches(3))).Message
         );
+    }
+
+    [Fact]
+    public void AFolderThatCannotBeMadeIsNamed()
+    {
+        using var folder = new TemporaryFolder();
+        File.WriteAllText(folder["file"], "not a folder");
+        var error = Assert.Throws<IOException>(() => TrainingScene.Train(TrainingScene.Options(folder["file"])));
+        Assert.Contains("Name another CheckpointFolder", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ATermMayNotTakeTheTotalsName()
+    {
+        using var model = new TinyTransformer(1);
+        using var trainer = new Trainer(
+            model,
+            TraceRequest.Nothing,
+            (trace, batch) => LossTerms.Of(TrainingCurve.Total, trace.Output.mean()),
+            TrainingScene.Options()
+        );
+        var error = Assert.Throws<ArgumentException>(() => trainer.Run(new CountingBatches(3)));
+        Assert.Contains("Give the term another name", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]
