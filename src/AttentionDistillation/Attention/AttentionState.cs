@@ -97,6 +97,15 @@ public sealed class AttentionState
         return map.MoveToOuterDisposeScope();
     }
 
+    /// <summary>Moves query, key and value out of the current dispose scope; mask and bias stay with whoever made them.</summary>
+    public AttentionState MoveToOuterDisposeScope()
+    {
+        Query.MoveToOuterDisposeScope();
+        Key.MoveToOuterDisposeScope();
+        Value.MoveToOuterDisposeScope();
+        return this;
+    }
+
     /// <summary>The same call cut off from the graph of gradients.</summary>
     public AttentionState Detach() => new(Query.detach(), Key.detach(), Value.detach(), Mask, IsCausal, Scale, Bias?.detach());
 }
