@@ -92,7 +92,7 @@ public sealed class AttentionState
     {
         using var scope = NewDisposeScope();
         var map = nn.functional.softmax(Scores(), -1);
-        if (Mask is not null)
+        if (Mask is not null || (IsCausal && Query.size(2) > Key.size(2)))
             map = map.nan_to_num(0.0);
         return map.MoveToOuterDisposeScope();
     }

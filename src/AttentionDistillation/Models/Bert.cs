@@ -218,13 +218,20 @@ internal static class BertNames
     /// <summary>Scores of a question-answering head per token: start and end.</summary>
     public const int SpanEnds = 2;
 
+    // Declared first: static fields are initialised in order.
+    private static readonly IReadOnlyDictionary<string, string> Tied = new Dictionary<string, string>(StringComparer.Ordinal)
+    {
+        ["cls.predictions.decoder.weight"] = "bert.embeddings.word_embeddings.weight",
+        ["cls.predictions.decoder.bias"] = "cls.predictions.bias",
+    };
+
     public static readonly HubNames Bare = new(
         "BertModel",
         "",
         EncoderNames.Bert,
         new Dictionary<string, string>(StringComparer.Ordinal) { ["pooler.dense"] = "pooler.dense" },
         [@"^cls\."],
-        []
+        HubNames.NothingTied
     );
 
     public static readonly HubNames MaskedLanguageModel = new(
@@ -239,7 +246,7 @@ internal static class BertNames
             ["head.decoder"] = "cls.predictions.decoder",
         },
         [@"^bert\.pooler\.", @"^cls\.seq_relationship\."],
-        [@"^cls\.predictions\.decoder\.(weight|bias)$"]
+        Tied
     );
 
     public static readonly HubNames SequenceClassification = new(
@@ -252,7 +259,7 @@ internal static class BertNames
             ["head.output"] = "classifier",
         },
         [],
-        []
+        HubNames.NothingTied
     );
 
     public static readonly HubNames TokenClassification = new(
@@ -261,7 +268,7 @@ internal static class BertNames
         EncoderNames.Bert,
         new Dictionary<string, string>(StringComparer.Ordinal) { ["head.output"] = "classifier" },
         [@"^bert\.pooler\."],
-        []
+        HubNames.NothingTied
     );
 
     public static readonly HubNames QuestionAnswering = new(
@@ -270,6 +277,6 @@ internal static class BertNames
         EncoderNames.Bert,
         new Dictionary<string, string>(StringComparer.Ordinal) { ["head.output"] = "qa_outputs" },
         [@"^bert\.pooler\."],
-        []
+        HubNames.NothingTied
     );
 }

@@ -251,13 +251,19 @@ internal static class DistilBertNames
     /// <summary>Scores of a question-answering head per token: start and end.</summary>
     public const int SpanEnds = 2;
 
+    // Declared first: static fields are initialised in order.
+    private static readonly IReadOnlyDictionary<string, string> Tied = new Dictionary<string, string>(StringComparer.Ordinal)
+    {
+        ["vocab_projector.weight"] = "distilbert.embeddings.word_embeddings.weight",
+    };
+
     public static readonly HubNames Bare = new(
         "DistilBertModel",
         "",
         EncoderNames.DistilBert,
         new Dictionary<string, string>(),
         [@"^vocab_"],
-        []
+        HubNames.NothingTied
     );
 
     public static readonly HubNames MaskedLanguageModel = new(
@@ -272,7 +278,7 @@ internal static class DistilBertNames
             ["head.decoder"] = "vocab_projector",
         },
         [],
-        [@"^vocab_projector\.weight$"]
+        Tied
     );
 
     public static readonly HubNames SequenceClassification = new(
@@ -285,7 +291,7 @@ internal static class DistilBertNames
             ["head.output"] = "classifier",
         },
         [],
-        []
+        HubNames.NothingTied
     );
 
     public static readonly HubNames TokenClassification = new(
@@ -294,7 +300,7 @@ internal static class DistilBertNames
         EncoderNames.DistilBert,
         new Dictionary<string, string>(StringComparer.Ordinal) { ["head.output"] = "classifier" },
         [],
-        []
+        HubNames.NothingTied
     );
 
     public static readonly HubNames QuestionAnswering = new(
@@ -303,7 +309,7 @@ internal static class DistilBertNames
         EncoderNames.DistilBert,
         new Dictionary<string, string>(StringComparer.Ordinal) { ["head.output"] = "qa_outputs" },
         [],
-        []
+        HubNames.NothingTied
     );
 }
 

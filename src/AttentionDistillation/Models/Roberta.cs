@@ -221,13 +221,20 @@ internal static class RobertaNames
     /// <summary>Scores of a question-answering head per token: start and end.</summary>
     public const int SpanEnds = 2;
 
+    // Declared first: static fields are initialised in order.
+    private static readonly IReadOnlyDictionary<string, string> Tied = new Dictionary<string, string>(StringComparer.Ordinal)
+    {
+        ["lm_head.decoder.weight"] = "roberta.embeddings.word_embeddings.weight",
+        ["lm_head.decoder.bias"] = "lm_head.bias",
+    };
+
     public static readonly HubNames Bare = new(
         "RobertaModel",
         "",
         EncoderNames.Bert,
         new Dictionary<string, string>(StringComparer.Ordinal) { ["pooler.dense"] = "pooler.dense" },
         [@"^lm_head\."],
-        []
+        HubNames.NothingTied
     );
 
     public static readonly HubNames MaskedLanguageModel = new(
@@ -242,7 +249,7 @@ internal static class RobertaNames
             ["head.decoder"] = "lm_head.decoder",
         },
         [@"^roberta\.pooler\."],
-        [@"^lm_head\.decoder\.(weight|bias)$"]
+        Tied
     );
 
     public static readonly HubNames SequenceClassification = new(
@@ -255,7 +262,7 @@ internal static class RobertaNames
             ["head.output"] = "classifier.out_proj",
         },
         [@"^roberta\.pooler\."],
-        []
+        HubNames.NothingTied
     );
 
     public static readonly HubNames TokenClassification = new(
@@ -264,7 +271,7 @@ internal static class RobertaNames
         EncoderNames.Bert,
         new Dictionary<string, string>(StringComparer.Ordinal) { ["head.output"] = "classifier" },
         [@"^roberta\.pooler\."],
-        []
+        HubNames.NothingTied
     );
 
     public static readonly HubNames QuestionAnswering = new(
@@ -273,6 +280,6 @@ internal static class RobertaNames
         EncoderNames.Bert,
         new Dictionary<string, string>(StringComparer.Ordinal) { ["head.output"] = "qa_outputs" },
         [@"^roberta\.pooler\."],
-        []
+        HubNames.NothingTied
     );
 }

@@ -136,7 +136,10 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
     public string CanonicalName(string name) => names.Canonical(name);
 
     /// <inheritdoc/>
-    public bool IsHarmlessExtra(string name) => names.IsHarmlessExtra(name, EncoderConfig.TieWordEmbeddings);
+    public bool IsHarmlessExtra(string name) => names.IsHarmlessExtra(name);
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, string> TiedNames => EncoderConfig.TieWordEmbeddings ? names.Tied : HubNames.NothingTied;
 
     /// <summary>The head: from the last hidden state [B, L, C] to the output, recording the features it has.</summary>
     private protected abstract Tensor Head(Tensor hidden, ForwardTrace? trace);

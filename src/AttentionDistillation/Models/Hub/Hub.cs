@@ -49,6 +49,7 @@ public static class Hub
         {
             model.ConfigExtras = json;
             var pairs = Match(model, checkpoint);
+            CheckTied(model, pairs, checkpoint);
             model.Module.to(dtype ?? DeclaredType(reader) ?? WidestType(checkpoint));
             model.Module.to(device ?? CPU);
             Fill(model, pairs, checkpoint);
@@ -153,7 +154,7 @@ public static class Hub
             string canonical = model.CanonicalName(name);
             if (!wanted.TryGetValue(canonical, out var parameter))
             {
-                if (!model.IsHarmlessExtra(canonical))
+                if (!model.IsHarmlessExtra(canonical) && !model.TiedNames.ContainsKey(canonical))
                     unexpected.Add($"{name} {entry.Description}");
             }
             else if (!entry.Shape.SequenceEqual(parameter.shape))
@@ -181,6 +182,24 @@ public static class Hub
         {
             using var tensor = checkpoint.Read(pairs[name]);
             parameter.copy_(tensor);
+        }
+    }
+
+    /// <summary>Refuses a checkpoint whose configuration ties tensors that differ in the file: loading it either way would be a guess.</summary>
+    private static void CheckTied(IHubModel model, Dictionary<string, string> pairs, ICheckpoint checkpoint)
+    {
+        foreach (string name in checkpoint.Entries.Keys)
+        {
+            if (!model.TiedNames.TryGetValue(model.CanonicalName(name), out string? source))
+                continue;
+            using var scope = NewDisposeScope();
+            var second = checkpoint.Read(name);
+            var first = checkpoint.Read(pairs[source]);
+            if (!first.shape.SequenceEqual(second.shape) || !first.eq(second).all().ToBoolean())
+                throw new ArgumentException(
+                    $"'{checkpoint.Path}' holds '{name}', which differs from '{pairs[source]}', but its {ConfigFile} ties the two. "
+                        + "Set tie_word_embeddings to false there to use both."
+                );
         }
     }
 

@@ -8,14 +8,14 @@ namespace AttentionDistillation.Models.Hub;
 /// <param name="Encoder">Module names of the encoder, ours to theirs; <c>{n}</c> stands for a layer's number.</param>
 /// <param name="Head">Module or parameter names of the head, ours to theirs.</param>
 /// <param name="Extras">Names of tensors that checkpoints may hold and this architecture has no use for (regular expressions).</param>
-/// <param name="TiedExtras">As <paramref name="Extras"/>, but only while the decoder is tied.</param>
+/// <param name="Tied">Names under which a tied decoder may lie in a checkpoint besides, and the tensors that they must then equal.</param>
 internal sealed partial record HubNames(
     string Architecture,
     string Prefix,
     IReadOnlyDictionary<string, string> Encoder,
     IReadOnlyDictionary<string, string> Head,
     IReadOnlyList<string> Extras,
-    IReadOnlyList<string> TiedExtras
+    IReadOnlyDictionary<string, string> Tied
 )
 {
     /// <summary>Extras of every family: buffers that older versions saved.</summary>
@@ -45,8 +45,10 @@ internal sealed partial record HubNames(
         : name;
 
     /// <summary>True for a tensor that may lie in a checkpoint without being used.</summary>
-    public bool IsHarmlessExtra(string name, bool tied) =>
-        CommonExtras.Concat(Extras).Concat(tied ? TiedExtras : []).Any(pattern => Regex.IsMatch(name, pattern));
+    public bool IsHarmlessExtra(string name) => CommonExtras.Concat(Extras).Any(pattern => Regex.IsMatch(name, pattern));
+
+    /// <summary>Nothing is tied.</summary>
+    public static IReadOnlyDictionary<string, string> NothingTied { get; } = new Dictionary<string, string>();
 
     [GeneratedRegex(@"layers\.(\d+)\.")]
     private static partial Regex LayerNumber();

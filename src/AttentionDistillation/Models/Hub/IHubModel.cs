@@ -28,4 +28,7 @@ public interface IHubModel : ITracedModel, IDisposable
 
     /// <summary>True for a tensor that checkpoints of this architecture may hold without its being used.</summary>
     bool IsHarmlessExtra(string name);
+
+    /// <summary>Second names of tied tensors: a checkpoint may hold these besides, if they equal the tensors they stand for.</summary>
+    IReadOnlyDictionary<string, string> TiedNames { get; }
 }
