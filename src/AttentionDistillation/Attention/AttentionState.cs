@@ -92,9 +92,18 @@ public sealed class AttentionState
     {
         using var scope = NewDisposeScope();
         var map = nn.functional.softmax(Scores(), -1);
-        if (Mask is not null)
+        if (Mask is not null || (IsCausal && Query.size(2) > Key.size(2)))
             map = map.nan_to_num(0.0);
         return map.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Moves query, key and value out of the current dispose scope; mask and bias stay with whoever made them.</summary>
+    public AttentionState MoveToOuterDisposeScope()
+    {
+        Query.MoveToOuterDisposeScope();
+        Key.MoveToOuterDisposeScope();
+        Value.MoveToOuterDisposeScope();
+        return this;
     }
 
     /// <summary>The same call cut off from the graph of gradients.</summary>

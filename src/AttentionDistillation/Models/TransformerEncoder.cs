@@ -1,0 +1,96 @@
+using AttentionDistillation.Attention;
+using AttentionDistillation.Models.Blocks;
+using AttentionDistillation.Tensors;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace AttentionDistillation.Models;
+
+/// <summary>A stack of post-norm Transformer encoder layers, as BERT, RoBERTa and DistilBERT have it.</summary>
+public sealed class TransformerEncoder : nn.Module<Tensor, Tensor?, ForwardTrace?, Tensor>
+{
+    private readonly ModuleList<EncoderLayer> layers;
+
+    /// <summary>Builds the layers.</summary>
+    public TransformerEncoder(TextEncoderConfig config, SeededLayers make)
+        : base(nameof(TransformerEncoder))
+    {
+        layers = new ModuleList<EncoderLayer>([
+            .. Enumerable.Range(0, config.Layers).Select(number => new EncoderLayer(config, make, number)),
+        ]);
+        RegisterComponents();
+    }
+
+    /// <summary>Runs the layers, only as many as the trace needs when it does not want the output.</summary>
+    /// <param name="hidden">The embedding's output, [B, L, C].</param>
+    /// <param name="mask">bool [B, L], true = real token, or null.</param>
+    /// <param name="trace">Records what it wants.</param>
+    /// <returns>[B, L, C]; what the last layer that ran gave, empty ([0]) when that layer stopped after its attention inputs.</returns>
+    public override Tensor forward(Tensor hidden, Tensor? mask, ForwardTrace? trace)
+    {
+        using var scope = NewDisposeScope();
+        trace?.RecordHidden(0, hidden);
+        int last = trace?.LastLayerNeeded ?? layers.Count - 1;
+        var current = hidden;
+        for (int number = 0; number <= last; number++)
+        {
+            var next = layers[number].call(current, mask, trace);
+            bool kept = number == 0 || trace?.WantsHidden(number) == true;
+            if (!kept)
+                current.Dispose();
+            current = next;
+            if (trace?.StopsAfterAttentionInputs(number) != true)
+                trace?.RecordHidden(number + 1, current);
+        }
+        if (trace is not null)
+        {
+            foreach (var state in trace.Attentions.Values)
+                state.MoveToOuterDisposeScope();
+            for (int number = 1; number <= last + 1; number++)
+                if (trace.WantsHidden(number))
+                    trace.Hidden(number).MoveToOuterDisposeScope();
+        }
+        // With no layer run, or a recorded state as result, the caller gets an alias: its own to dispose.
+        bool shared = ReferenceEquals(current, hidden) || trace?.WantsHidden(last + 1) == true;
+        return (shared ? current.alias() : current).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>One encoder layer: attention, add and normalise, feed-forward, add and normalise.</summary>
+public sealed class EncoderLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Tensor>
+{
+    private readonly MultiHeadAttention attention;
+    private readonly LayerNorm attentionNorm;
+    private readonly FeedForward feedForward;
+    private readonly LayerNorm outputNorm;
+    private readonly Dropout dropout;
+
+    /// <summary>Builds a layer.</summary>
+    /// <param name="config">Sizes.</param>
+    /// <param name="make">Makes the weights.</param>
+    /// <param name="number">The layer's number from 0.</param>
+    public EncoderLayer(TextEncoderConfig config, SeededLayers make, int number)
+        : base(nameof(EncoderLayer))
+    {
+        attention = new MultiHeadAttention(config.HiddenSize, config.Heads, make, number, config.AttentionDropout);
+        attentionNorm = make.LayerNorm(config.HiddenSize, config.NormEpsilon);
+        feedForward = new FeedForward(config.HiddenSize, config.IntermediateSize, config.HiddenActivation, make);
+        outputNorm = make.LayerNorm(config.HiddenSize, config.NormEpsilon);
+        dropout = nn.Dropout(config.HiddenDropout);
+        RegisterComponents();
+    }
+
+    /// <summary>[B, L, C] to [B, L, C], or empty ([0]) when the trace stops after the attention inputs.</summary>
+    public override Tensor forward(Tensor hidden, Tensor? mask, ForwardTrace? trace)
+    {
+        using var scope = NewDisposeScope();
+        var attended = attention.call(hidden, null, mask, trace);
+        if (trace?.WantsAttention(attention.Layer) == true)
+            trace.Attention(attention.Layer).MoveToOuterDisposeScope();
+        if (trace?.StopsAfterAttentionInputs(attention.Layer) == true)
+            return attended.MoveToOuterDisposeScope();
+        var middle = attentionNorm.call(hidden + dropout.call(attended));
+        return outputNorm.call(middle + dropout.call(feedForward.call(middle))).MoveToOuterDisposeScope();
+    }
+}

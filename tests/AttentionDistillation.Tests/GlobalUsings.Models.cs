@@ -1,0 +1,2 @@
+global using AttentionDistillation.Models;
+global using AttentionDistillation.Models.Hub;
