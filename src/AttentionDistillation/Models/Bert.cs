@@ -121,6 +121,14 @@ public sealed class BertForMaskedLanguageModel : TextEncoder
     /// <summary>The configuration the model was built from.</summary>
     public BertConfig Config => (BertConfig)EncoderConfig;
 
+    /// <summary>
+    /// The vocabulary's scores for hidden states of the last layer. Called on the masked positions alone it spares the scores of all others,
+    /// which are most of the cost where the vocabulary is large beside the model.
+    /// </summary>
+    /// <param name="hidden">[..., C].</param>
+    /// <returns>[..., V].</returns>
+    public Tensor Scores(Tensor hidden) => head.call(hidden);
+
     private protected override Tensor Head(Tensor hidden, ForwardTrace? trace) => head.call(hidden);
 
     private protected override JsonObject HubConfig() => Config.ToJson();

@@ -26,7 +26,11 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
         (EncoderConfig, this.names) = (config, names);
         embeddings = new EncoderEmbeddings(config, layers);
         encoder = new TransformerEncoder(config, layers);
-        Capabilities = new TraceCapabilities(names.Architecture, config.Layers, features);
+        Capabilities = new TraceCapabilities(names.Architecture, config.Layers, features)
+        {
+            Heads = (int)config.Heads,
+            HiddenWidth = (int)config.HiddenSize,
+        };
     }
 
     /// <summary>What the configuration shares with the other families.</summary>

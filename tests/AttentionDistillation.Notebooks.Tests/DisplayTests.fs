@@ -1,6 +1,0 @@
-module AttentionDistillation.Notebooks.Tests.DisplayTests
-
-open Xunit
-
-[<Fact>]
-let ``the test project runs`` () = Assert.True(true)
