@@ -53,7 +53,7 @@ public static class TorchScriptOperators
         RequireSome(tensors);
         var accumulated = tensors[0].dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
         using var guard = no_grad();
-        return (Tensor)Compiled.Value.invoke("global_norm", tensors, (int)accumulated);
+        return (Tensor)Invoke("global_norm", tensors, (int)accumulated);
     }
 
     /// <summary>Multiplies all tensors in place by one factor.</summary>
@@ -66,7 +66,7 @@ public static class TorchScriptOperators
         if (factor.numel() != 1)
             throw new ArgumentException($"The factor must be one number, but has {factor.numel()} elements.", nameof(factor));
         using var guard = no_grad();
-        Compiled.Value.invoke("scale_all", tensors, factor);
+        Invoke("scale_all", tensors, factor);
     }
 
     /// <summary>Copies each source into its destination, converting between dtypes.</summary>
@@ -75,7 +75,7 @@ public static class TorchScriptOperators
     {
         RequireSameCount(destinations, sources);
         using var guard = no_grad();
-        Compiled.Value.invoke("copy_all", destinations, sources);
+        Invoke("copy_all", destinations, sources);
     }
 
     /// <summary>Moves each average towards its value: average + weight * (value - average).</summary>
@@ -84,9 +84,8 @@ public static class TorchScriptOperators
     {
         RequireSameCount(averages, values);
         using var guard = no_grad();
-        // Scalars are held here: TorchSharp frees a temporary one whenever the collector likes, perhaps before the call has read it.
         using Scalar share = weight;
-        Compiled.Value.invoke("lerp_all", averages, values, share);
+        Invoke("lerp_all", averages, values, share);
     }
 
     /// <summary>New tensors of the shapes, dtypes and devices of the templates, their values undefined.</summary>
@@ -94,7 +93,7 @@ public static class TorchScriptOperators
     {
         RequireSome(templates);
         using var guard = no_grad();
-        return (Tensor[])Compiled.Value.invoke("empty_all", [templates]);
+        return (Tensor[])Invoke("empty_all", [templates]);
     }
 
     /// <summary>One step of AdamW (Loshchilov and Hutter 2019, Algorithm 2) over all parameters in one call, as <c>torch.optim.AdamW(fused=True)</c>.</summary>
@@ -133,7 +132,16 @@ public static class TorchScriptOperators
             b2 = beta2,
             decay = weightDecay,
             eps = epsilon;
-        Compiled.Value.invoke("fused_adamw", parameters, gradients, averages, squares, steps, lr, b1, b2, decay, eps, divisor!);
+        Invoke("fused_adamw", parameters, gradients, averages, squares, steps, lr, b1, b2, decay, eps, divisor!);
+    }
+
+    // TorchSharp passes bare handles on, so the collector could free an argument (above all a number turned into a temporary Scalar, which is
+    // why numbers are passed as Scalars of ours) before libtorch has read it: all are held until the call is over.
+    private static object Invoke(string function, params object[] arguments)
+    {
+        object result = Compiled.Value.invoke(function, arguments);
+        GC.KeepAlive(arguments);
+        return result;
     }
 
     private static void RequireSome(Tensor[] tensors)
