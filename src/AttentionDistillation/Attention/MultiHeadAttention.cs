@@ -106,6 +106,25 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         // The kernel's causal flag aligns the first query with the first key; it means the same as ours only for a square map.
         bool causalFlag = IsCausal && state.Mask is null && queries == keys;
         var allowed = causalFlag ? null : AttentionMask.Allowed(state.Mask, IsCausal, queries, keys, state.Query.device);
-        return nn.functional.scaled_dot_product_attention(state.Query, state.Key, state.Value, allowed, probability, causalFlag);
+        if (allowed is null || (state.Mask is null && queries <= keys))
+            return nn.functional.scaled_dot_product_attention(
+                state.Query,
+                state.Key,
+                state.Value,
+                allowed,
+                probability,
+                causalFlag
+            );
+        // Kernels disagree about rows that may see nothing (in bfloat16 on CUDA they gave numbers, and gradients that were not finite), so such rows
+        // see everything and are set to zero afterwards, which also stops their gradient.
+        var sees = allowed.any(-1, keepdim: true);
+        var mixed = nn.functional.scaled_dot_product_attention(
+            state.Query,
+            state.Key,
+            state.Value,
+            allowed.logical_or(sees.logical_not()),
+            probability
+        );
+        return mixed.masked_fill(sees.logical_not(), 0.0);
     }
 }
