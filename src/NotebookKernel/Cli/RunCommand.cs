@@ -111,7 +111,12 @@ internal static class RunCommand
     private static string OutputFolder(string? named)
     {
         string folder = Path.GetFullPath(
-            named ?? Path.Combine(Repository.Find(Directory.GetCurrentDirectory()) ?? Directory.GetCurrentDirectory(), "artifacts", "notebooks")
+            named
+                ?? Path.Combine(
+                    Repository.Find(Directory.GetCurrentDirectory()) ?? Directory.GetCurrentDirectory(),
+                    "artifacts",
+                    "notebooks"
+                )
         );
         try
         {

@@ -29,7 +29,9 @@ internal static class AsyncValues
     {
         for (var type = task.GetType(); type is not null; type = type.BaseType)
             if (type.IsGenericType && type.GetGenericTypeDefinition() == typeof(Task<>))
-                return type.GetGenericArguments()[0].Name == "VoidTaskResult" ? UnitValue : type.GetProperty("Result")!.GetValue(task);
+                return type.GetGenericArguments()[0].Name == "VoidTaskResult"
+                    ? UnitValue
+                    : type.GetProperty("Result")!.GetValue(task);
         return UnitValue;
     }
 
