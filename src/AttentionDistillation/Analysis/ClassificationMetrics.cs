@@ -49,7 +49,10 @@ public static class ClassificationMetrics
         var (guesses, truths) = Counted(predicted, labels, mask);
         if (guesses.Length == 0)
             return double.NaN;
-        var (guessed, occurring) = (guesses.CountBy(label => label).ToDictionary(), truths.CountBy(label => label).ToDictionary());
+        var (guessed, occurring) = (
+            guesses.CountBy(label => label).ToDictionary(),
+            truths.CountBy(label => label).ToDictionary()
+        );
         double n = guesses.Length,
             right = guesses.Zip(truths).Count(pair => pair.First == pair.Second),
             product = guessed.Sum(pair => (double)pair.Value * occurring.GetValueOrDefault(pair.Key)),
@@ -85,7 +88,9 @@ public static class ClassificationMetrics
             .GroupBy(example => Math.Clamp((int)Math.Ceiling(confidences[example] * bins) - 1, 0, bins - 1))
             .ToArray();
         double total = bySize.Sum(bin => bin.Count());
-        return bySize.Sum(bin => Math.Abs(bin.Sum(example => (guesses[example] == truths[example] ? 1 : 0) - confidences[example]))) / total;
+        return bySize.Sum(bin =>
+                Math.Abs(bin.Sum(example => (guesses[example] == truths[example] ? 1 : 0) - confidences[example]))
+            ) / total;
     }
 
     /// <summary>Perplexity: e to the mean negative log likelihood in nats per token.</summary>

@@ -116,7 +116,9 @@ public sealed class AblationResult
     public IReadOnlyDictionary<long, double> Paired(string variant, string baseline, string metric)
     {
         var (first, second) = (Values(variant, metric), Values(baseline, metric));
-        return first.Where(pair => second.ContainsKey(pair.Key)).ToDictionary(pair => pair.Key, pair => pair.Value - second[pair.Key]);
+        return first
+            .Where(pair => second.ContainsKey(pair.Key))
+            .ToDictionary(pair => pair.Key, pair => pair.Value - second[pair.Key]);
     }
 }
 

@@ -42,7 +42,11 @@ internal sealed class CellCache(string folder)
     internal string PathOf(CellKey key)
     {
         string hash = Convert.ToHexStringLower(SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(key)))[..HashCharacters];
-        return Path.Combine(folder, Readable(key.Study), $"{Readable(key.Variant)}-seed{key.Seed}-{key.Scale}-{key.Device}-{hash}.json");
+        return Path.Combine(
+            folder,
+            Readable(key.Study),
+            $"{Readable(key.Variant)}-seed{key.Seed}-{key.Scale}-{key.Device}-{hash}.json"
+        );
     }
 
     /// <summary>Reads a cell; false when there is none or its file is damaged, which is noted.</summary>
@@ -60,9 +64,12 @@ internal sealed class CellCache(string folder)
             cell = new(key.Variant, key.Seed, file.Metrics, file.Seconds, file.PeakHostBytes, file.DeviceBytes, FromCache: true);
             return true;
         }
-        catch (Exception error) when (error is JsonException or NotSupportedException or IOException or UnauthorizedAccessException)
+        catch (Exception error)
+            when (error is JsonException or NotSupportedException or IOException or UnauthorizedAccessException)
         {
-            notes.Add($"{key.Variant}, seed {key.Seed}: the cached cell '{path}' cannot be used ({error.Message}); computed again.");
+            notes.Add(
+                $"{key.Variant}, seed {key.Seed}: the cached cell '{path}' cannot be used ({error.Message}); computed again."
+            );
             return false;
         }
     }

@@ -89,7 +89,8 @@ public sealed record Claim(
             upper = summary.Mean + reach,
             needed = StandardErrorsNeeded * error;
         var (verdict, reason) =
-            summary.Mean - Margin > needed ? (ClaimVerdict.Holds, "the mean difference passes the margin by more than 2 standard errors")
+            summary.Mean - Margin > needed
+                ? (ClaimVerdict.Holds, "the mean difference passes the margin by more than 2 standard errors")
             : summary.Mean < Math.Min(Margin, 0) - needed
                 ? (ClaimVerdict.Fails, "the mean difference lies more than 2 standard errors in the other direction")
             : upper < Margin ? (ClaimVerdict.Fails, "the 95 % interval lies below the margin")

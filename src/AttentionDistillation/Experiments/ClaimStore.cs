@@ -50,13 +50,7 @@ public sealed record ClaimRecord(
     {
         ClaimRecord[] parts = [.. outcome.Parts.Select(part => Of(study, part, metadata))];
         var least = parts.MinBy(part => part.N)!;
-        var whole = least with
-        {
-            Claim = outcome.Name,
-            Verdict = outcome.Verdict,
-            Difference = null,
-            StandardError = null,
-        };
+        var whole = least with { Claim = outcome.Name, Verdict = outcome.Verdict, Difference = null, StandardError = null };
         return [whole, .. parts];
     }
 
@@ -92,10 +86,16 @@ public static class ClaimStore
     {
         ArgumentNullException.ThrowIfNull(records);
         if (records.FirstOrDefault(record => record.Study != study) is { } foreign)
-            throw new ArgumentException($"The claim '{foreign.Claim}' belongs to '{foreign.Study}', not to '{study}'.", nameof(records));
+            throw new ArgumentException(
+                $"The claim '{foreign.Claim}' belongs to '{foreign.Study}', not to '{study}'.",
+                nameof(records)
+            );
         var replaced = records.Select(record => (record.Claim, record.Scale)).ToHashSet();
         if (replaced.Count != records.Count)
-            throw new ArgumentException("A claim occurs twice at the same scale. Give each claim a name of its own.", nameof(records));
+            throw new ArgumentException(
+                "A claim occurs twice at the same scale. Give each claim a name of its own.",
+                nameof(records)
+            );
         string path = PathOf(resultsFolder, study);
         var kept = File.Exists(path) ? Read(path).Where(record => !replaced.Contains((record.Claim, record.Scale))) : [];
         AtomicFile.Write(path, CsvTable.Format(Header, kept.Concat(records).OrderBy(record => record.Scale).Select(Fields)));

@@ -46,7 +46,9 @@ public sealed class CsvRow
 
     /// <summary>The error that a field is not what it must be.</summary>
     public CsvFormatException Wrong(string column, string what) =>
-        new($"{table.Source}, line {Line}, column '{column}': {what}, but is '{this[column]}'. Mend the line or restore the file.");
+        new(
+            $"{table.Source}, line {Line}, column '{column}': {what}, but is '{this[column]}'. Mend the line or restore the file."
+        );
 }
 
 /// <summary>A CSV file with a header (RFC 4180: quoted fields may hold commas, line ends and doubled quotes), UTF-8.</summary>
@@ -68,7 +70,9 @@ public sealed class CsvTable
         for (int index = 0; index < Columns.Count; index++)
             if (Columns[index] == column)
                 return index;
-        throw new CsvFormatException($"{Source}, line 1: there is no column '{column}'. There are: {string.Join(", ", Columns)}.");
+        throw new CsvFormatException(
+            $"{Source}, line 1: there is no column '{column}'. There are: {string.Join(", ", Columns)}."
+        );
     }
 
     /// <summary>Reads a file.</summary>
@@ -139,8 +143,7 @@ internal sealed class CsvScanner(string text, string source)
         {
             int start = line;
             var fields = new List<string>();
-            do
-                fields.Add(Field(fields.Count + 1));
+            do fields.Add(Field(fields.Count + 1));
             while (Took(','));
             EndLine(fields.Count);
             if (fields is not [""]) // a blank line is no record
@@ -155,7 +158,9 @@ internal sealed class CsvScanner(string text, string source)
         if (!Took('"'))
         {
             for (; at < text.Length && text[at] is not (',' or '\r' or '\n'); at++)
-                field.Append(text[at] == '"' ? throw Wrong(line, column, "a quote inside a field that does not begin with one") : text[at]);
+                field.Append(
+                    text[at] == '"' ? throw Wrong(line, column, "a quote inside a field that does not begin with one") : text[at]
+                );
             return field.ToString();
         }
         int start = line;
@@ -188,5 +193,6 @@ internal sealed class CsvScanner(string text, string source)
         return true;
     }
 
-    private CsvFormatException Wrong(int where, int column, string what) => new($"{source}, line {where}, column {column}: {what}.");
+    private CsvFormatException Wrong(int where, int column, string what) =>
+        new($"{source}, line {where}, column {column}: {what}.");
 }

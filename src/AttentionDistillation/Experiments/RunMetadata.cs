@@ -12,7 +12,14 @@ namespace AttentionDistillation.Experiments;
 /// <param name="Commit">The commit checked out, with <c>-dirty</c> behind it when tracked files differ from it; empty when unknown.</param>
 /// <param name="Date">When, in UTC.</param>
 /// <param name="Version">The library's version.</param>
-public sealed record RunMetadata(Scale Scale, string DeviceKind, string Device, string Commit, DateTimeOffset Date, string Version)
+public sealed record RunMetadata(
+    Scale Scale,
+    string DeviceKind,
+    string Device,
+    string Commit,
+    DateTimeOffset Date,
+    string Version
+)
 {
     private const string DateFormat = "yyyy-MM-ddTHH:mm:ssZ";
     private const int GitPatienceMilliseconds = 5000;
