@@ -24,6 +24,7 @@ public class ClaimTests
 
     [Theory]
     [InlineData(ClaimVerdict.Holds, ClaimDirection.Higher, 0, new[] { 1.0, 1.1, 0.9 })]
+    [InlineData(ClaimVerdict.Fails, ClaimDirection.Higher, 0, new[] { -1.0, -2.0, -3.0 })] // 3.5 standard errors, yet the interval reaches above 0
     [InlineData(ClaimVerdict.Fails, ClaimDirection.Lower, 0, new[] { 1.0, 1.1, 0.9 })]
     [InlineData(ClaimVerdict.Holds, ClaimDirection.Lower, 0, new[] { -1.0, -1.1, -0.9 })]
     [InlineData(ClaimVerdict.Fails, ClaimDirection.Higher, 5, new[] { 1.0, 1.1, 0.9 })]
