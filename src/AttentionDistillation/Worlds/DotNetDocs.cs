@@ -43,7 +43,7 @@ public sealed class DotNetDocs
     public const int VocabularySize = 8000;
 
     // Rarer characters are slips of encoding; they become [UNK].
-    internal const int MinimumPieceCount = 20;
+    internal const int MinimumPieceCount = 5;
 
     private readonly TokenCorpus corpus;
 
