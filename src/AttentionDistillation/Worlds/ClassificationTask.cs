@@ -13,7 +13,13 @@ public sealed class ClassificationTask
     private readonly TokenTexts? second;
     private readonly LabelledExample[][] examples;
 
-    internal ClassificationTask(string name, IReadOnlyList<string> classNames, TokenTexts first, TokenTexts? second, LabelledExample[][] examples)
+    internal ClassificationTask(
+        string name,
+        IReadOnlyList<string> classNames,
+        TokenTexts first,
+        TokenTexts? second,
+        LabelledExample[][] examples
+    )
     {
         Name = name;
         ClassNames = classNames;

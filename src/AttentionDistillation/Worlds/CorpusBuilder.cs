@@ -46,19 +46,28 @@ internal static class CorpusBuilder
         {
             Parallel.For(0, packs.Files.Count, file => read[file] = DocReader.Read(packs.Files[file]));
         }
-        catch (AggregateException errors) when (errors.InnerExceptions.OfType<InvalidDataException>().FirstOrDefault() is { } error)
+        catch (AggregateException errors)
+            when (errors.InnerExceptions.OfType<InvalidDataException>().FirstOrDefault() is { } error)
         {
             throw new InvalidDataException(error.Message, error);
         }
         var all = read.SelectMany(members => members).DistinctBy(member => member.Id).ToList();
         if (all.Count == 0)
-            throw new InvalidDataException($"The XML files below '{packs.Folder}' document no member. Repair the .NET SDK installation.");
-        var types = all.Where(member => member.Kind == MemberKind.Type).Select(member => member.Id[2..]).ToHashSet(StringComparer.Ordinal);
-        var members = Deduplicate(all.OrderBy(member => member.Id[2..], StringComparer.Ordinal).ThenBy(member => member.Id, StringComparer.Ordinal));
+            throw new InvalidDataException(
+                $"The XML files below '{packs.Folder}' document no member. Repair the .NET SDK installation."
+            );
+        var types = all.Where(member => member.Kind == MemberKind.Type)
+            .Select(member => member.Id[2..])
+            .ToHashSet(StringComparer.Ordinal);
+        all =
+        [
+            .. all.OrderBy(member => member.Id[2..], StringComparer.Ordinal).ThenBy(member => member.Id, StringComparer.Ordinal),
+        ];
+        var members = Deduplicate(all);
         var shingles = members.Select(member => NearDuplicates.Shingles(member.Template)).ToList();
         var splits = Split(members, NearDuplicates.Group(shingles, NearDuplicate));
         byte[] areas = [.. members.Select(member => NamespaceAreas.Of(MemberNames.Namespace(member.Id, types)))];
-        return new(members, splits, areas, TrainingPassages(members, splits), packs.Version);
+        return new(members, splits, areas, TrainingPassages(all, members, splits), packs.Version);
     }
 
     private static List<DocMember> Deduplicate(IEnumerable<DocMember> members)
@@ -94,17 +103,30 @@ internal static class CorpusBuilder
         ];
     }
 
-    private static List<string> TrainingPassages(List<DocMember> members, DocSplit[] splits)
+    // Members whose summary repeats another's still have remarks and parameters of their own; they follow the split of their template.
+    private static List<string> TrainingPassages(List<DocMember> all, List<DocMember> members, DocSplit[] splits)
     {
-        var heldOut = members.Where((_, member) => splits[member] != DocSplit.Train).Select(member => NearDuplicates.Shingles(member.Summary)).ToList();
+        var heldOutTemplates = new HashSet<string>(StringComparer.Ordinal);
+        var heldOut = new List<ulong[]>();
+        for (int member = 0; member < members.Count; member++)
+            if (splits[member] != DocSplit.Train)
+            {
+                heldOutTemplates.Add(Normal(members[member].Template));
+                heldOut.Add(NearDuplicates.Shingles(members[member].Summary));
+            }
+        var heldOutTexts = members
+            .Where((_, member) => splits[member] != DocSplit.Train)
+            .Select(member => Normal(member.Summary))
+            .ToHashSet();
         var index = new NearDuplicates.PrefixIndex(heldOut, NearDuplicate);
         for (int item = 0; item < heldOut.Count; item++)
             index.Add(item);
-        var texts = members.Select(member => Normal(member.Summary)).ToHashSet(StringComparer.Ordinal);
-        var candidates = members
-            .Where((_, member) => splits[member] == DocSplit.Train)
+        var seen = members.Select(member => Normal(member.Summary)).ToHashSet(StringComparer.Ordinal);
+        var candidates = all.Where(member =>
+                !heldOutTemplates.Contains(Normal(member.Template)) && !heldOutTexts.Contains(Normal(member.Summary))
+            )
             .SelectMany(member => member.Passages)
-            .Where(passage => texts.Add(Normal(passage)));
+            .Where(passage => seen.Add(Normal(passage)));
         return [.. candidates.AsParallel().AsOrdered().Where(passage => !index.HasSimilar(NearDuplicates.Shingles(passage)))];
     }
 

@@ -74,7 +74,8 @@ public sealed class DocPacks
             .FirstOrDefault();
     }
 
-    private static Version? ParseVersion(string name) => System.Version.TryParse(name.Split('-')[0], out var version) ? version : null;
+    private static Version? ParseVersion(string name) =>
+        System.Version.TryParse(name.Split('-')[0], out var version) ? version : null;
 
     private static string[] XmlFiles(string folder)
     {
@@ -102,7 +103,8 @@ public sealed class DocPacks
         var roots = new List<string?>
         {
             // shared/Microsoft.NETCore.App/10.0.x/System.Private.CoreLib.dll of the running .NET
-            Path.GetDirectoryName(typeof(object).Assembly.Location) is { Length: > 0 } runtime
+            Path.GetDirectoryName(typeof(object).Assembly.Location)
+                is { Length: > 0 } runtime
                 ? Path.Combine(runtime, "..", "..", "..")
                 : null,
             Environment.GetEnvironmentVariable("DOTNET_ROOT"),
@@ -119,7 +121,17 @@ public sealed class DocPacks
         if (OperatingSystem.IsWindows())
             roots.Add(Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ProgramFiles), "dotnet"));
         else
-            roots.AddRange(["/usr/share/dotnet", "/usr/lib/dotnet", "/usr/lib64/dotnet", "/usr/local/share/dotnet", "/opt/dotnet", "/snap/dotnet-sdk/current"]);
-        return roots.Where(root => !string.IsNullOrEmpty(root)).Select(root => Path.GetFullPath(Path.Combine(root!, "packs"))).Distinct();
+            roots.AddRange([
+                "/usr/share/dotnet",
+                "/usr/lib/dotnet",
+                "/usr/lib64/dotnet",
+                "/usr/local/share/dotnet",
+                "/opt/dotnet",
+                "/snap/dotnet-sdk/current",
+            ]);
+        return roots
+            .Where(root => !string.IsNullOrEmpty(root))
+            .Select(root => Path.GetFullPath(Path.Combine(root!, "packs")))
+            .Distinct();
     }
 }

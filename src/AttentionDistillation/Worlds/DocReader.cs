@@ -49,7 +49,10 @@ internal static partial class DocReader
         reader.Read();
         while (reader.Depth > depth)
         {
-            if (reader.NodeType == XmlNodeType.Element && reader.Name is "summary" or "remarks" or "param" or "returns" or "value")
+            if (
+                reader.NodeType == XmlNodeType.Element
+                && reader.Name is "summary" or "remarks" or "param" or "returns" or "value"
+            )
             {
                 bool isSummary = reader.Name == "summary";
                 string text = Squeeze(ReadText(reader));
@@ -88,7 +91,13 @@ internal static partial class DocReader
         reader.Read();
         while (!empty && reader.Depth > depth)
         {
-            if (reader.NodeType is XmlNodeType.Text or XmlNodeType.CDATA or XmlNodeType.SignificantWhitespace or XmlNodeType.Whitespace)
+            if (
+                reader.NodeType
+                is XmlNodeType.Text
+                    or XmlNodeType.CDATA
+                    or XmlNodeType.SignificantWhitespace
+                    or XmlNodeType.Whitespace
+            )
                 text.Append(reader.Value);
             else if (reader.NodeType == XmlNodeType.Element)
             {
@@ -101,7 +110,10 @@ internal static partial class DocReader
                 }
                 AppendElement(reader, text);
             }
-            else if (reader.NodeType == XmlNodeType.EndElement && reader.Name is "para" or "item" or "term" or "description" or "p" or "li")
+            else if (
+                reader.NodeType == XmlNodeType.EndElement
+                && reader.Name is "para" or "item" or "term" or "description" or "p" or "li"
+            )
                 text.Append(' ');
             reader.Read();
         }

@@ -38,7 +38,10 @@ internal static class DocTasks
         int[] present = [.. Enumerable.Range(0, names.Count).Where(one => classes.Any(label => label == one))];
         var examples = Splits(split =>
         {
-            var members = corpus.Members(split).Where(member => corpus.Summaries[member].Length > 0 && present.Contains(classes[member])).ToList();
+            var members = corpus
+                .Members(split)
+                .Where(member => corpus.Summaries[member].Length > 0 && present.Contains(classes[member]))
+                .ToList();
             if (members.Count == 0)
                 return [];
             int most = (int)(LargestImbalance * members.CountBy(member => classes[member]).Min(pair => pair.Value));
@@ -84,13 +87,18 @@ internal static class DocTasks
         }
     }
 
-    private static IEnumerable<int> Shuffled(IEnumerable<int> members) => members.OrderBy(member => StableHash.Mix(((ulong)member << 1) ^ OrderSalt));
+    private static IEnumerable<int> Shuffled(IEnumerable<int> members) =>
+        members.OrderBy(member => StableHash.Mix(((ulong)member << 1) ^ OrderSalt));
 
     private static LabelledExample[][] Splits(Func<DocSplit, IEnumerable<LabelledExample>> make) =>
         [
             .. Enum.GetValues<DocSplit>()
                 .Select(split =>
-                    make(split).OrderBy(example => StableHash.Mix(StableHash.Mix((ulong)(uint)example.First) ^ (ulong)(uint)example.Second)).ToArray()
+                    make(split)
+                        .OrderBy(example =>
+                            StableHash.Mix(StableHash.Mix((ulong)(uint)example.First) ^ (ulong)(uint)example.Second)
+                        )
+                        .ToArray()
                 ),
         ];
 }

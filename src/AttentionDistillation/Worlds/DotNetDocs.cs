@@ -107,8 +107,12 @@ public sealed class DotNetDocs
     /// <param name="batchSize">B; the last batch may be smaller.</param>
     /// <param name="length">L, with [CLS] and [SEP].</param>
     /// <param name="layout">Packed rows, or one text a row with padding.</param>
-    public EvaluationSource MaskedLanguageEvaluation(DocSplit split, int batchSize, int length, RowLayout layout = RowLayout.Packed) =>
-        MaskedLanguageSource.Evaluation(TextsOf(split), Vocabulary.Size, batchSize, length, layout);
+    public EvaluationSource MaskedLanguageEvaluation(
+        DocSplit split,
+        int batchSize,
+        int length,
+        RowLayout layout = RowLayout.Packed
+    ) => MaskedLanguageSource.Evaluation(TextsOf(split), Vocabulary.Size, batchSize, length, layout);
 
     /// <summary>A labelled task.</summary>
     public ClassificationTask Task(DocTask task) => DocTasks.Create(corpus, task);
@@ -137,7 +141,9 @@ public sealed class DotNetDocs
     {
         IEnumerable<ushort[]> summaries = corpus.Members(split).Select(member => corpus.Summaries[member].ToArray());
         if (split == DocSplit.Train)
-            summaries = summaries.Concat(Enumerable.Range(0, corpus.Passages.Count).Select(text => corpus.Passages[text].ToArray()));
+            summaries = summaries.Concat(
+                Enumerable.Range(0, corpus.Passages.Count).Select(text => corpus.Passages[text].ToArray())
+            );
         return [.. summaries.Where(text => text.Length > 0)];
     }
 
@@ -192,6 +198,10 @@ public sealed class DotNetDocs
         ?? (
             Environment.GetEnvironmentVariable(CacheVariable) is { Length: > 0 } folder
                 ? folder
-                : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache", "attention-distillation")
+                : Path.Combine(
+                    Environment.GetFolderPath(Environment.SpecialFolder.UserProfile),
+                    ".cache",
+                    "attention-distillation"
+                )
         );
 }

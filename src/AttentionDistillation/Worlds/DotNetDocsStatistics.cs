@@ -47,7 +47,9 @@ public sealed record DotNetDocsStatistics(
             (double)unknown / Math.Max(1, tokens),
             (double)tokens / Math.Max(1, words),
             Enum.GetValues<MemberKind>().ToDictionary(kind => kind, kind => corpus.Kinds.Count(one => one == (byte)kind)),
-            Enumerable.Range(0, NamespaceAreas.Names.Count).ToDictionary(area => NamespaceAreas.Names[area], area => corpus.Areas.Count(one => one == area))
+            Enumerable
+                .Range(0, NamespaceAreas.Names.Count)
+                .ToDictionary(area => NamespaceAreas.Names[area], area => corpus.Areas.Count(one => one == area))
         );
     }
 

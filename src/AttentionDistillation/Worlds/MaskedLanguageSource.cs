@@ -47,7 +47,10 @@ internal sealed class MaskedLanguageSource : IBatchSource
             var random = SplitMix.At(Seeds.Derive(seed, "packing"), 0);
             random.Shuffle(textOrder);
         }
-        rows = layout == RowLayout.OneText ? [.. textOrder.Select(text => Cut(texts[text], length - 2))] : Pack(texts, textOrder, length - 2);
+        rows =
+            layout == RowLayout.OneText
+                ? [.. textOrder.Select(text => Cut(texts[text], length - 2))]
+                : Pack(texts, textOrder, length - 2);
         if (rows.Count == 0)
             throw new ArgumentException("The split has too little text for one row.", nameof(texts));
         order = new EpochOrder(rows.Count, Seeds.Derive(seed, "order"));
@@ -59,14 +62,29 @@ internal sealed class MaskedLanguageSource : IBatchSource
         return Make(batchSize, row => order.At((step * batchSize) + row), step);
     }
 
-    public static EvaluationSource Evaluation(IReadOnlyList<ushort[]> texts, int vocabularySize, int batchSize, int length, RowLayout layout)
+    public static EvaluationSource Evaluation(
+        IReadOnlyList<ushort[]> texts,
+        int vocabularySize,
+        int batchSize,
+        int length,
+        RowLayout layout
+    )
     {
-        var source = new MaskedLanguageSource(texts, vocabularySize, EvaluationSeed, batchSize, length, layout, shuffleTexts: false);
+        var source = new MaskedLanguageSource(
+            texts,
+            vocabularySize,
+            EvaluationSeed,
+            batchSize,
+            length,
+            layout,
+            shuffleTexts: false
+        );
         int count = (source.rows.Count + batchSize - 1) / batchSize;
         return new(
             count,
             source.rows.Count,
-            batch => source.Make(Math.Min(batchSize, source.rows.Count - (batch * batchSize)), row => (batch * batchSize) + row, batch)
+            batch =>
+                source.Make(Math.Min(batchSize, source.rows.Count - (batch * batchSize)), row => (batch * batchSize) + row, batch)
         );
     }
 
@@ -90,7 +108,8 @@ internal sealed class MaskedLanguageSource : IBatchSource
                     if (choice < MaskTokenShare)
                         token = WordPieceVocabulary.Mask;
                     else if (choice < MaskTokenShare + RandomTokenShare)
-                        token = WordPieceVocabulary.SpecialCount + random.NextInt(vocabularySize - WordPieceVocabulary.SpecialCount);
+                        token =
+                            WordPieceVocabulary.SpecialCount + random.NextInt(vocabularySize - WordPieceVocabulary.SpecialCount);
                 }
                 result.Put(row, at + 1, token);
             }

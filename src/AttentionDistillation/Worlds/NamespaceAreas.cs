@@ -8,20 +8,20 @@ public static class NamespaceAreas
 
     /// <summary>The areas: a namespace and all below it, none inside another.</summary>
     public static IReadOnlyList<string> Names { get; } =
-        [
-            "System.Collections",
-            "System.IO",
-            "System.Net",
-            "System.Text",
-            "System.Threading",
-            "System.Security",
-            "System.Reflection",
-            "System.Xml",
-            "System.Data",
-            "System.Diagnostics",
-            "System.Numerics",
-            "Microsoft.AspNetCore",
-        ];
+    [
+        "System.Collections",
+        "System.IO",
+        "System.Net",
+        "System.Text",
+        "System.Threading",
+        "System.Security",
+        "System.Reflection",
+        "System.Xml",
+        "System.Data",
+        "System.Diagnostics",
+        "System.Numerics",
+        "Microsoft.AspNetCore",
+    ];
 
     /// <summary>The area of a namespace, or <see cref="None"/>.</summary>
     public static byte Of(string name)

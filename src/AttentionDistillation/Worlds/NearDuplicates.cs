@@ -14,7 +14,10 @@ internal static class NearDuplicates
     /// <summary>The set of shingles of a text, sorted; texts shorter than a shingle are one shingle.</summary>
     public static ulong[] Shingles(string text)
     {
-        string[] words = [.. WordPieceTrainer.Words(text).Where(word => char.IsLetterOrDigit(word[0]) || word == DocReader.Placeholder)];
+        string[] words =
+        [
+            .. WordPieceTrainer.Words(text).Where(word => char.IsLetterOrDigit(word[0]) || word == DocReader.Placeholder),
+        ];
         if (words.Length <= ShingleWords)
             return [StableHash.Of(string.Join(' ', words))];
         var set = new SortedSet<ulong>();

@@ -63,9 +63,13 @@ internal static class TokenCache
                 throw new InvalidDataException("its content does not match its checksum");
             return Parse(payload);
         }
-        catch (Exception error) when (error is InvalidDataException or EndOfStreamException or FormatException or DecoderFallbackException)
+        catch (Exception error)
+            when (error is InvalidDataException or EndOfStreamException or FormatException or DecoderFallbackException)
         {
-            throw new InvalidDataException($"The token cache '{path}' cannot be used: {error.Message.TrimEnd('.')}. {remedy}", error);
+            throw new InvalidDataException(
+                $"The token cache '{path}' cannot be used: {error.Message.TrimEnd('.')}. {remedy}",
+                error
+            );
         }
     }
 

@@ -14,7 +14,9 @@ internal sealed class TokenTexts
         for (int text = 0; text < lengths.Length; text++)
             starts[text + 1] = checked(starts[text] + lengths[text]);
         if (starts[^1] != tokens.Length)
-            throw new InvalidDataException($"The texts have {starts[^1]} tokens by their lengths, but {tokens.Length} are stored.");
+            throw new InvalidDataException(
+                $"The texts have {starts[^1]} tokens by their lengths, but {tokens.Length} are stored."
+            );
     }
 
     /// <summary>The number of texts.</summary>
@@ -30,7 +32,11 @@ internal sealed class TokenTexts
     public static TokenTexts Encode(IReadOnlyList<string> texts, WordPieceVocabulary vocabulary)
     {
         var encoded = new ushort[texts.Count][];
-        Parallel.For(0, texts.Count, text => encoded[text] = [.. vocabulary.Encode(texts[text]).Select(id => checked((ushort)id))]);
+        Parallel.For(
+            0,
+            texts.Count,
+            text => encoded[text] = [.. vocabulary.Encode(texts[text]).Select(id => checked((ushort)id))]
+        );
         return new([.. encoded.SelectMany(ids => ids)], [.. encoded.Select(ids => ids.Length)]);
     }
 
@@ -76,5 +82,6 @@ internal sealed record TokenCorpus(
 )
 {
     /// <summary>The members of a split.</summary>
-    public int[] Members(DocSplit split) => [.. Enumerable.Range(0, Splits.Length).Where(member => Splits[member] == (byte)split)];
+    public int[] Members(DocSplit split) =>
+        [.. Enumerable.Range(0, Splits.Length).Where(member => Splits[member] == (byte)split)];
 }

@@ -34,7 +34,12 @@ public static class WordPieceTrainer
         foreach (var (word, count) in counts)
         foreach (string piece in Split(word))
             CollectionsMarshal.GetValueRefOrAddDefault(alphabet, piece, out _) += count;
-        foreach (string piece in alphabet.Where(pair => pair.Value >= minimumCount).Select(pair => pair.Key).Order(StringComparer.Ordinal))
+        foreach (
+            string piece in alphabet
+                .Where(pair => pair.Value >= minimumCount)
+                .Select(pair => pair.Key)
+                .Order(StringComparer.Ordinal)
+        )
             pieces.Add(piece);
         if (pieces.Count + SpecialTokens.Count > size)
             throw new ArgumentOutOfRangeException(

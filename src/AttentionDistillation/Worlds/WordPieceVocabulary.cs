@@ -45,7 +45,18 @@ public sealed class WordPieceVocabulary
         byte[] file = Encoding.UTF8.GetBytes(string.Join('\n', tokens) + "\n");
         Fingerprint = Convert.ToHexStringLower(SHA256.HashData(file));
         using var stream = new MemoryStream(file);
-        tokenizer = BertTokenizer.Create(stream, new BertOptions { LowerCaseBeforeTokenization = true, SplitOnSpecialTokens = false });
+        // The package's own basic tokenisation drops symbols such as '+' and keeps '_' inside words, unlike BERT's; so it gets the words of
+        // WordPieceTrainer.Words, already in lower case, and splits at spaces only.
+        tokenizer = BertTokenizer.Create(
+            stream,
+            new BertOptions
+            {
+                LowerCaseBeforeTokenization = true,
+                ApplyBasicTokenization = false,
+                SplitOnSpecialTokens = false,
+                PreTokenizer = PreTokenizer.CreateWhiteSpace(),
+            }
+        );
     }
 
     /// <summary>The committed vocabulary of the .NET reference documentation, about 8,000 entries; it travels inside this assembly.</summary>
@@ -62,7 +73,12 @@ public sealed class WordPieceVocabulary
 
     /// <summary>The token numbers of a text, without special tokens.</summary>
     public IReadOnlyList<int> Encode(string text) =>
-        tokenizer.EncodeToIds(text, addSpecialTokens: false, considerPreTokenization: true, considerNormalization: true);
+        tokenizer.EncodeToIds(
+            string.Join(' ', WordPieceTrainer.Words(text)),
+            addSpecialTokens: false,
+            considerPreTokenization: true,
+            considerNormalization: true
+        );
 
     /// <summary>The text of token numbers, pieces joined into words; special tokens stay visible, padding is left out.</summary>
     public string Decode(IEnumerable<long> ids)
@@ -84,7 +100,9 @@ public sealed class WordPieceVocabulary
     {
         using var stream =
             typeof(WordPieceVocabulary).Assembly.GetManifestResourceStream(Resource)
-            ?? throw new InvalidOperationException($"This assembly was built without {Resource}; build it from the complete repository.");
+            ?? throw new InvalidOperationException(
+                $"This assembly was built without {Resource}; build it from the complete repository."
+            );
         using var reader = new StreamReader(stream);
         return new([.. reader.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.TrimEnd('\r'))]);
     }

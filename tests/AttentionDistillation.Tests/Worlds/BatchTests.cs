@@ -2,7 +2,6 @@ using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
 using AttentionDistillation.Worlds;
 
-
 namespace AttentionDistillation.Tests.Worlds;
 
 [Collection(CorpusCollection.Name)]

@@ -12,7 +12,9 @@ public sealed class CorpusTests(CorpusFixture corpus, ITestOutputHelper output)
         var shingles = texts.Members.Select(member => NearDuplicates.Shingles(member.Template)).ToList();
         var train = Enumerable.Range(0, shingles.Count).Where(member => texts.Splits[member] == DocSplit.Train).ToList();
         // By element, not by the prefix filter that made the groups: every pair that shares any shingle is compared.
-        var byShingle = train.SelectMany(member => shingles[member].Select(one => (one, member))).ToLookup(pair => pair.one, pair => pair.member);
+        var byShingle = train
+            .SelectMany(member => shingles[member].Select(one => (one, member)))
+            .ToLookup(pair => pair.one, pair => pair.member);
         var heldOut = Enumerable.Range(0, shingles.Count).Where(member => texts.Splits[member] != DocSplit.Train);
         double highest = heldOut
             .AsParallel()

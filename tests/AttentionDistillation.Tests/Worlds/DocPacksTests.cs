@@ -57,7 +57,10 @@ public sealed class DocPacksTests : IDisposable
         string target = Path.Combine(folder, DocPacks.CorePack, version, "ref", "net10.0");
         Directory.CreateDirectory(target);
         string file = Path.Combine(target, "System.Runtime.xml");
-        File.WriteAllText(file, $"<?xml version=\"1.0\"?><doc><assembly><name>X</name></assembly><members>{members}</members></doc>");
+        File.WriteAllText(
+            file,
+            $"<?xml version=\"1.0\"?><doc><assembly><name>X</name></assembly><members>{members}</members></doc>"
+        );
         return file;
     }
 }

@@ -33,7 +33,8 @@ public sealed class TaskTests(CorpusFixture corpus, ITestOutputHelper output)
         + string.Join(", ", task.ClassNames.Zip(task.ClassCounts(DocSplit.Test), (name, count) => $"{name} {count}"))
         + ")";
 
-    private static double Majority(ClassificationTask task) => (double)task.ClassCounts(DocSplit.Test).Max() / task.ExampleCount(DocSplit.Test);
+    private static double Majority(ClassificationTask task) =>
+        (double)task.ClassCounts(DocSplit.Test).Max() / task.ExampleCount(DocSplit.Test);
 
     // Multinomial naive Bayes with add-one smoothing.
     private double NaiveBayes(ClassificationTask task)
@@ -43,11 +44,11 @@ public sealed class TaskTests(CorpusFixture corpus, ITestOutputHelper output)
         var counts = new double[classes, size];
         var totals = new double[classes];
         foreach (var example in task.ExamplesOf(DocSplit.Train))
-            foreach (ushort token in task.First[example.First])
-            {
-                counts[example.Label, token]++;
-                totals[example.Label]++;
-            }
+        foreach (ushort token in task.First[example.First])
+        {
+            counts[example.Label, token]++;
+            totals[example.Label]++;
+        }
         var prior = task.ClassCounts(DocSplit.Train);
         return task.ExamplesOf(DocSplit.Test)
             .Average(example =>
@@ -55,7 +56,9 @@ public sealed class TaskTests(CorpusFixture corpus, ITestOutputHelper output)
                 ushort[] text = task.First[example.First].ToArray();
                 int best = Enumerable
                     .Range(0, classes)
-                    .MaxBy(one => Math.Log(prior[one]) + text.Sum(token => Math.Log((counts[one, token] + 1) / (totals[one] + size))));
+                    .MaxBy(one =>
+                        Math.Log(prior[one]) + text.Sum(token => Math.Log((counts[one, token] + 1) / (totals[one] + size)))
+                    );
                 return best == example.Label ? 1.0 : 0.0;
             });
     }
@@ -70,7 +73,10 @@ public sealed class TaskTests(CorpusFixture corpus, ITestOutputHelper output)
             return signature.Distinct().Count(summary.Contains) / (double)Math.Max(1, signature.Distinct().Count());
         }
         var train = task.ExamplesOf(DocSplit.Train).Select(example => (Score(example), example.Label)).ToList();
-        double threshold = Enumerable.Range(1, 50).Select(step => step / 50.0).MaxBy(limit => train.Count(one => one.Item1 >= limit == (one.Label == 1)));
+        double threshold = Enumerable
+            .Range(1, 50)
+            .Select(step => step / 50.0)
+            .MaxBy(limit => train.Count(one => one.Item1 >= limit == (one.Label == 1)));
         return task.ExamplesOf(DocSplit.Test).Average(example => Score(example) >= threshold == (example.Label == 1) ? 1.0 : 0.0);
     }
 }

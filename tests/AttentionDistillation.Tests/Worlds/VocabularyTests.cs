@@ -21,7 +21,11 @@ public sealed class VocabularyTests(CorpusFixture corpus, ITestOutputHelper outp
     [Fact]
     public void Retraining_from_the_packs_gives_the_committed_vocabulary()
     {
-        var trained = WordPieceTrainer.Train(corpus.Texts.TrainingTexts(), DotNetDocs.VocabularySize, DotNetDocs.MinimumPieceCount);
+        var trained = WordPieceTrainer.Train(
+            corpus.Texts.TrainingTexts(),
+            DotNetDocs.VocabularySize,
+            DotNetDocs.MinimumPieceCount
+        );
         if (Environment.GetEnvironmentVariable(WriteVariable) is { Length: > 0 } path)
             File.WriteAllText(path, string.Join('\n', trained) + "\n");
         output.WriteLine($"{trained.Count} entries from {corpus.Texts.Version}");
