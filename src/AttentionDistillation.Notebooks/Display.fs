@@ -75,6 +75,36 @@ module MimeBundle =
             Formatter.Format(formatter, value, writer)
             Some(mimeType, writer.ToString())
 
+    let private encode (text: string) : string =
+        match Net.WebUtility.HtmlEncode text with
+        | null -> ""
+        | encoded -> encoded
+
+    // Records in a sequence are the rows of a table, their fields its columns.
+    let private recordTable (record: Type) (items: IEnumerable) =
+        let fields = FSharpType.GetRecordFields record
+        let read = FSharpValue.PreComputeRecordReader record
+        let rows = items |> Seq.cast<obj> |> Seq.truncate (mostRows + 1) |> Seq.toArray
+
+        let line (tag: string) (cells: string seq) =
+            let cells = cells |> Seq.map (fun cell -> $"<{tag} style=\"text-align:left\">{encode cell}</{tag}>")
+            $"""<tr>{String.concat "" cells}</tr>"""
+
+        let cell (value: obj | null) =
+            match value with
+            | :? string as text -> text
+            | value -> sprintf "%A" value
+
+        String.concat "" [
+            "<table><thead>"
+            fields |> Seq.map _.Name |> line "th"
+            "</thead><tbody>"
+            yield! rows |> Seq.truncate mostRows |> Seq.map (fun row -> read row |> Seq.map cell |> line "td")
+            "</tbody></table>"
+            if rows.Length > mostRows then
+                $"<p>the first {mostRows} rows</p>"
+        ]
+
     /// A bundle of one form.
     let single (mimeType: string) (text: string) = toDictionary [ mimeType, text ]
 
@@ -107,6 +137,8 @@ module MimeBundle =
                 | _ when not registered.IsEmpty -> registered |> List.map (fun mimeType -> render mimeType value)
                 // What is plain reads best as F# writes it, also in a sequence.
                 | :? IEnumerable, Some element when isPlain element -> []
+                | :? IEnumerable as items, Some element when FSharpType.IsRecord element ->
+                    [ Some(HtmlMimeType, recordTable element items) ]
                 // F# lists confuse the formatting library, which walks their properties; as an array they become a table.
                 | :? IEnumerable as items, Some _ ->
                     [
