@@ -87,7 +87,10 @@ module MimeBundle =
         let rows = items |> Seq.cast<obj> |> Seq.truncate (mostRows + 1) |> Seq.toArray
 
         let line (tag: string) (cells: string seq) =
-            let cells = cells |> Seq.map (fun cell -> $"<{tag} style=\"text-align:left\">{encode cell}</{tag}>")
+            let cells =
+                cells
+                |> Seq.map (fun cell -> $"<{tag} style=\"text-align:left\">{encode cell}</{tag}>")
+
             $"""<tr>{String.concat "" cells}</tr>"""
 
         let cell (value: obj | null) =
@@ -99,7 +102,10 @@ module MimeBundle =
             "<table><thead>"
             fields |> Seq.map _.Name |> line "th"
             "</thead><tbody>"
-            yield! rows |> Seq.truncate mostRows |> Seq.map (fun row -> read row |> Seq.map cell |> line "td")
+            yield!
+                rows
+                |> Seq.truncate mostRows
+                |> Seq.map (fun row -> read row |> Seq.map cell |> line "td")
             "</tbody></table>"
             if rows.Length > mostRows then
                 $"<p>the first {mostRows} rows</p>"
@@ -137,13 +143,14 @@ module MimeBundle =
                 | _ when not registered.IsEmpty -> registered |> List.map (fun mimeType -> render mimeType value)
                 // What is plain reads best as F# writes it, also in a sequence.
                 | :? IEnumerable, Some element when isPlain element -> []
-                | :? IEnumerable as items, Some element when FSharpType.IsRecord element ->
-                    [ Some(HtmlMimeType, recordTable element items) ]
+                | :? IEnumerable as items, Some element when FSharpType.IsRecord element -> [
+                    Some(HtmlMimeType, recordTable element items)
+                  ]
                 // F# lists confuse the formatting library, which walks their properties; as an array they become a table.
-                | :? IEnumerable as items, Some _ ->
-                    [
-                        items |> Seq.cast<obj> |> Seq.truncate mostRows |> Seq.toArray :> obj |> render HtmlMimeType
-                    ]
+                | :? IEnumerable as items, Some _ -> [
+                    items |> Seq.cast<obj> |> Seq.truncate mostRows |> Seq.toArray :> obj
+                    |> render HtmlMimeType
+                  ]
                 | _ when isPlain t -> []
                 | _ -> [ render HtmlMimeType value ]
 
@@ -161,7 +168,9 @@ type Display private () =
         |> Option.bind (fun assembly ->
             assembly.GetType("Microsoft.DotNet.Interactive.KernelInvocationContext")
             |> Option.ofObj)
-        |> Option.bind (fun context -> context.GetProperty("Current", BindingFlags.Public ||| BindingFlags.Static) |> Option.ofObj)
+        |> Option.bind (fun context ->
+            context.GetProperty("Current", BindingFlags.Public ||| BindingFlags.Static)
+            |> Option.ofObj)
         |> Option.bind (fun current -> current.GetValue(null: obj | null) |> Option.ofObj)
 
     /// The running program's sink; null when notebooks run elsewhere.
@@ -210,7 +219,10 @@ type Display private () =
         | None, _ ->
             match bundle.TryGetValue MimeBundle.TextMimeType with
             | true, text -> Console.Out.WriteLine text
-            | _ -> bundle |> Seq.tryHead |> Option.iter (fun form -> Console.Out.WriteLine form.Value)
+            | _ ->
+                bundle
+                |> Seq.tryHead
+                |> Option.iter (fun form -> Console.Out.WriteLine form.Value)
 
             null
 
@@ -247,8 +259,7 @@ type DisplayHandle internal (bundle: MimeBundle) =
         | sink -> sink.Update(id, bundle)
 
     /// Replaces what is shown by another value.
-    member this.Update(value: obj) =
-        this.UpdateBundle(Display.Bundle value)
+    member this.Update(value: obj) = this.UpdateBundle(Display.Bundle value)
 
 /// What every cell can call without an open: this assembly asks F# to open it.
 module Cells =

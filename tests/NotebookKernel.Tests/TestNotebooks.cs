@@ -113,7 +113,10 @@ public static class Executed
             TestContext.Current.SendDiagnosticMessage("{0}: valid by nbformat of {1}", Path.GetFileName(path), python);
             return;
         }
-        TestContext.Current.SendDiagnosticMessage("{0}: no nbformat for Python here; checked by our own rules", Path.GetFileName(path));
+        TestContext.Current.SendDiagnosticMessage(
+            "{0}: no nbformat for Python here; checked by our own rules",
+            Path.GetFileName(path)
+        );
         AssertValidByOurRules(Read(path));
     }
 

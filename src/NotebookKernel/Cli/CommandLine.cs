@@ -16,7 +16,9 @@ internal static class CommandLine
             return Complain(parsed.Errors[0].Message.ReplaceLineEndings(" ").TrimEnd('.') + $". See '{Program} --help'.");
         try
         {
-            return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+            return parsed.Invoke(
+                new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null }
+            );
         }
         catch (BadInputException error)
         {
@@ -67,7 +69,8 @@ internal static class CommandLine
         };
         var scale = new Option<string?>("--scale")
         {
-            Description = "How large the studies run: smoke (seconds), small (minutes on 2 cores) or large (minutes on one H100). Default: RESEARCH_SCALE, else small.",
+            Description =
+                "How large the studies run: smoke (seconds), small (minutes on 2 cores) or large (minutes on one H100). Default: RESEARCH_SCALE, else small.",
             HelpName = "smoke|small|large",
         };
         var device = new Option<string?>("--device")
@@ -82,10 +85,7 @@ internal static class CommandLine
                 + "name the notebook's own folder to update it in place.",
             HelpName = "DIR",
         };
-        var html = new Option<bool>("--html")
-        {
-            Description = "Also write a self-contained page that works without a network.",
-        };
+        var html = new Option<bool>("--html") { Description = "Also write a self-contained page that works without a network." };
         var jobs = new Option<string?>("--jobs", "-j")
         {
             Description = "How many notebooks run at a time, each in a process of its own. Default: 1.",

@@ -9,9 +9,9 @@ internal static class InputFiles
     {
         var files = new List<string>();
         foreach (string name in named)
-            foreach (string file in ExpandOne(name))
-                if (!files.Contains(file))
-                    files.Add(file);
+        foreach (string file in ExpandOne(name))
+            if (!files.Contains(file))
+                files.Add(file);
         if (files.GroupBy(Path.GetFileName).FirstOrDefault(group => group.Count() > 1) is { } clash)
             throw new BadInputException(
                 $"Two notebooks are named '{clash.Key}', so one would overwrite the other. Run them one by one with different --output folders."

@@ -47,7 +47,9 @@ internal static class ListCommand
                 new Text(index == 0 ? slug : ""),
                 new Text(index == 0 ? title : ""),
                 new Text(claim ?? "—"),
-                .. Scales.Select(scale => Coloured(verdicts.FirstOrDefault(each => each.Claim == claim && each.Scale == scale)?.Verdict)),
+                .. Scales.Select(scale =>
+                    Coloured(verdicts.FirstOrDefault(each => each.Claim == claim && each.Scale == scale)?.Verdict)
+                ),
             ]);
     }
 

@@ -128,7 +128,12 @@ internal static class RunCommand
 
     private static string OutputFolder(string? named) =>
         Path.GetFullPath(
-            named ?? Path.Combine(Repository.Find(Directory.GetCurrentDirectory()) ?? Directory.GetCurrentDirectory(), "artifacts", "notebooks")
+            named
+                ?? Path.Combine(
+                    Repository.Find(Directory.GetCurrentDirectory()) ?? Directory.GetCurrentDirectory(),
+                    "artifacts",
+                    "notebooks"
+                )
         );
 
     // The last check, so that a refused command line leaves no folder behind.
@@ -140,7 +145,9 @@ internal static class RunCommand
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            throw new BadInputException($"The output folder '{TerminalView.Relative(folder)}' cannot be written: {error.Message}");
+            throw new BadInputException(
+                $"The output folder '{TerminalView.Relative(folder)}' cannot be written: {error.Message}"
+            );
         }
     }
 

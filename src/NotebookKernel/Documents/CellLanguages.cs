@@ -51,7 +51,8 @@ internal static class CellLanguages
     internal static string Normalise(string name) =>
         name.Trim().ToLowerInvariant() switch
         {
-            "f#" or "fsharp" or "fs" or ".net-fsharp" or "polyglot-notebook" or "dotnet-interactive.fsharp" or "ionide-fsharp" => FSharp,
+            "f#" or "fsharp" or "fs" or ".net-fsharp" or "polyglot-notebook" or "dotnet-interactive.fsharp" or "ionide-fsharp" =>
+                FSharp,
             "c#" or "csharp" or "cs" or ".net-csharp" or "dotnet-interactive.csharp" => "csharp",
             var other => other,
         };

@@ -59,7 +59,8 @@ public sealed class NotebookCell
 
     /// <summary>A file attached to the cell, as a data address; null where there is none.</summary>
     internal string? Attachment(string name) =>
-        (node["attachments"] as JsonObject)?[name] is JsonObject { Count: > 0 } forms && NotebookDocument.Text(forms.First().Value) is { } data
+        (node["attachments"] as JsonObject)?[name] is JsonObject { Count: > 0 } forms
+        && NotebookDocument.Text(forms.First().Value) is { } data
             ? $"data:{forms.First().Key};base64,{data}"
             : null;
 
@@ -130,5 +131,7 @@ public sealed class NotebookCell
     }
 
     private static string? FirstMagic(string source) =>
-        source.Split('\n').FirstOrDefault(line => !string.IsNullOrWhiteSpace(line)) is { } line ? CellLanguages.Magic(line) : null;
+        source.Split('\n').FirstOrDefault(line => !string.IsNullOrWhiteSpace(line)) is { } line
+            ? CellLanguages.Magic(line)
+            : null;
 }

@@ -59,7 +59,9 @@ public sealed partial class NotebookDocument
     {
         string name = Path.GetFileName(path);
         if (Directory.Exists(path))
-            throw new NotebookFormatException($"'{path}' is a folder. Name a notebook in it, for example '{Path.Combine(path, "*.ipynb")}'.");
+            throw new NotebookFormatException(
+                $"'{path}' is a folder. Name a notebook in it, for example '{Path.Combine(path, "*.ipynb")}'."
+            );
         if (!File.Exists(path))
             throw new NotebookFormatException($"There is no file '{path}'.");
         string text;

@@ -26,15 +26,15 @@ internal static partial class FSharpHtml
     // no group repeats a repetition.
     [GeneratedRegex(
         """"
-        (?<c>//[^\n]*|\(\*(?!\))[\s\S]*?\*\))
-        |(?<s>\$*"""[\s\S]*?"""|\$?@"(?:[^"]|"")*"|\$?"(?:[^"\\]|\\.)*"|'(?:[^'\\\n]|\\.)'(?!\w))
-        |(?<d>^[ \t]*\#\w+)
-        |\b(?<k>abstract|and|as|assert|async|base|begin|class|default|delegate|do|done|downto|elif|else|end|exception|extern|false|finally
-        |fixed|for|fun|function|global|if|in|inherit|inline|interface|internal|lazy|let|match|member|module|mutable|namespace|new|not|null
-        |of|open|or|override|private|public|rec|return|seq|static|struct|task|then|to|true|try|type|upcast|use|val|void|when|while|with
-        |yield)\b
-        |\b(?<n>0[xob][\da-fA-F_]+\w*|\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?\w*)
-        """",
+            (?<c>//[^\n]*|\(\*(?!\))[\s\S]*?\*\))
+            |(?<s>\$*"""[\s\S]*?"""|\$?@"(?:[^"]|"")*"|\$?"(?:[^"\\]|\\.)*"|'(?:[^'\\\n]|\\.)'(?!\w))
+            |(?<d>^[ \t]*\#\w+)
+            |\b(?<k>abstract|and|as|assert|async|base|begin|class|default|delegate|do|done|downto|elif|else|end|exception|extern|false|finally
+            |fixed|for|fun|function|global|if|in|inherit|inline|interface|internal|lazy|let|match|member|module|mutable|namespace|new|not|null
+            |of|open|or|override|private|public|rec|return|seq|static|struct|task|then|to|true|try|type|upcast|use|val|void|when|while|with
+            |yield)\b
+            |\b(?<n>0[xob][\da-fA-F_]+\w*|\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?\w*)
+            """",
         RegexOptions.IgnorePatternWhitespace | RegexOptions.Multiline | RegexOptions.ExplicitCapture
     )]
     private static partial Regex Tokens();

@@ -53,7 +53,9 @@ public static class HtmlPage
                 body.Append("</div>\n</section>\n");
                 break;
             default:
-                body.Append("<section class=\"raw\"><pre>").Append(WebUtility.HtmlEncode(cell.Source)).Append("</pre></section>\n");
+                body.Append("<section class=\"raw\"><pre>")
+                    .Append(WebUtility.HtmlEncode(cell.Source))
+                    .Append("</pre></section>\n");
                 break;
         }
     }

@@ -51,6 +51,8 @@ internal static class MarkdownHtml
             _ => null,
         };
         string file = Path.Combine(folder, Uri.UnescapeDataString(url));
-        return type is not null && File.Exists(file) ? $"data:{type};base64,{Convert.ToBase64String(File.ReadAllBytes(file))}" : url;
+        return type is not null && File.Exists(file)
+            ? $"data:{type};base64,{Convert.ToBase64String(File.ReadAllBytes(file))}"
+            : url;
     }
 }

@@ -1,8 +1,8 @@
 using System.Net;
 using System.Text;
 using System.Text.Json.Nodes;
-using MimeBundle = AttentionDistillation.Notebooks.MimeBundleModule;
 using NotebookKernel.Documents;
+using MimeBundle = AttentionDistillation.Notebooks.MimeBundleModule;
 
 namespace NotebookKernel.Html;
 

@@ -26,7 +26,8 @@ internal static class PageResources
             string name = assembly
                 .GetManifestResourceNames()
                 .Single(each =>
-                    each.StartsWith("Plotly.NET.plotly-", StringComparison.Ordinal) && each.EndsWith(".min.js", StringComparison.Ordinal)
+                    each.StartsWith("Plotly.NET.plotly-", StringComparison.Ordinal)
+                    && each.EndsWith(".min.js", StringComparison.Ordinal)
                 );
             return Read(assembly, name);
         }

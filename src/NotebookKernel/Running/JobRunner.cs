@@ -31,7 +31,8 @@ internal sealed class JobRunner(int jobs, IReadOnlyList<string> arguments)
             await places.WaitAsync().ConfigureAwait(false);
             try
             {
-                var report = Volatile.Read(ref stops) > 0 ? NotRun(notebook) : await RunOneAsync(notebook, board).ConfigureAwait(false);
+                var report =
+                    Volatile.Read(ref stops) > 0 ? NotRun(notebook) : await RunOneAsync(notebook, board).ConfigureAwait(false);
                 board.Ended(notebook, report);
                 return report;
             }
@@ -112,7 +113,8 @@ internal sealed class JobRunner(int jobs, IReadOnlyList<string> arguments)
 
     private ProcessStartInfo StartInfo(string notebook)
     {
-        string program = Environment.ProcessPath ?? throw new InvalidOperationException("The program does not know its own path.");
+        string program =
+            Environment.ProcessPath ?? throw new InvalidOperationException("The program does not know its own path.");
         var start = new ProcessStartInfo(program)
         {
             UseShellExecute = false,

@@ -69,9 +69,7 @@ public sealed class NotebookRunner(
         var took = clock.Elapsed - started;
         if (!run.IsCompleted)
         {
-            Record(
-                new CellFailed(stop.TimedOut ? "Timeout" : "Interrupted", StopMessage(number), [StopMessage(number)], null)
-            );
+            Record(new CellFailed(stop.TimedOut ? "Timeout" : "Interrupted", StopMessage(number), [StopMessage(number)], null));
             error = [StopMessage(number)];
             view.CellEnded(CellStatus.Interrupted, took);
             return stop.TimedOut ? RunStatus.TimedOut : RunStatus.Interrupted;
@@ -91,9 +89,16 @@ public sealed class NotebookRunner(
         {
             if (happened is CellFailed failed)
                 error = failed.Name == "Interrupted" ? error : Report(failed, number);
-            Record(happened is CellFailed { Name: "Interrupted" } polite && stop.TimedOut
-                ? polite with { Name = "Timeout", Message = StopMessage(number), Traceback = [StopMessage(number)] }
-                : happened);
+            Record(
+                happened is CellFailed { Name: "Interrupted" } polite && stop.TimedOut
+                    ? polite with
+                    {
+                        Name = "Timeout",
+                        Message = StopMessage(number),
+                        Traceback = [StopMessage(number)],
+                    }
+                    : happened
+            );
         }
     }
 
@@ -110,7 +115,10 @@ public sealed class NotebookRunner(
 
     private string StopMessage(int number) =>
         stop is { TimedOut: true, Timeout: { } limit }
-            ? string.Create(CultureInfo.InvariantCulture, $"Stopped in cell {number}: the time limit of {limit.TotalSeconds:0.#} s has passed.")
+            ? string.Create(
+                CultureInfo.InvariantCulture,
+                $"Stopped in cell {number}: the time limit of {limit.TotalSeconds:0.#} s has passed."
+            )
             : $"Interrupted in cell {number}.";
 
     private static List<string> Report(CellFailed failed, int number)
@@ -151,15 +159,6 @@ public sealed class NotebookRunner(
                 error
             );
         }
-        return new RunReport(
-            document.Name,
-            status,
-            finishedCells,
-            total,
-            clock.Elapsed.TotalSeconds,
-            files.Output,
-            page,
-            error
-        );
+        return new RunReport(document.Name, status, finishedCells, total, clock.Elapsed.TotalSeconds, files.Output, page, error);
     }
 }

@@ -95,7 +95,11 @@ internal static partial class ErrorReports
         text = text.Replace(folder + Path.DirectorySeparatorChar, "", StringComparison.Ordinal)
             .Replace(folder, "the notebook's folder", StringComparison.Ordinal)
             .Replace(AppContext.BaseDirectory, "", StringComparison.Ordinal)
-            .Replace(AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar), "the program's folder", StringComparison.Ordinal);
+            .Replace(
+                AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar),
+                "the program's folder",
+                StringComparison.Ordinal
+            );
         string home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
         return home.Length > 1 ? text.Replace(home, "~", StringComparison.Ordinal) : text;
     }
@@ -126,7 +130,9 @@ internal static partial class ErrorReports
 
     // A cell's top level is compiled into members that have no name worth showing.
     private static string MethodName(MethodBase? method) =>
-        method is null || method.Name.Contains('@') || method.Name is ".cctor" or "main" or "Invoke" or "MoveNext" ? "" : method.Name + ", ";
+        method is null || method.Name.Contains('@') || method.Name is ".cctor" or "main" or "Invoke" or "MoveNext"
+            ? ""
+            : method.Name + ", ";
 
     private static bool IsOfInterest(Type type)
     {

@@ -183,8 +183,7 @@ public sealed partial class NotebookSession : IDisposable
     {
         public void Display(string id, IReadOnlyDictionary<string, string> bundle) => router.Send(new Displayed(id, bundle));
 
-        public void Update(string id, IReadOnlyDictionary<string, string> bundle) =>
-            router.Send(new DisplayUpdated(id, bundle));
+        public void Update(string id, IReadOnlyDictionary<string, string> bundle) => router.Send(new DisplayUpdated(id, bundle));
     }
 
     private sealed class Both(IProgressSink cell, IProgressSink? terminal) : IProgressSink

@@ -187,7 +187,10 @@ internal sealed class TerminalView : IRunView
                     $"  {spin} {Place} {ansi.Dim(Ansi.Duration(cellClock.Elapsed).PadLeft(9))}  {Ansi.Fit(lastLine, Room)}"
                 );
                 lines.AddRange(
-                    tasks.Where(task => !task.Finished).TakeLast(MostBars).Select(task => ProgressBars.Bar(task, ansi, LiveBlock.Width))
+                    tasks
+                        .Where(task => !task.Finished)
+                        .TakeLast(MostBars)
+                        .Select(task => ProgressBars.Bar(task, ansi, LiveBlock.Width))
                 );
                 lines.Add(ansi.Dim($"    {Ansi.Duration(whole.Elapsed)} in all"));
             }

@@ -17,9 +17,22 @@ public sealed class RunTests : IDisposable
     [Fact]
     public async Task A_run_writes_a_valid_notebook_and_a_page_and_leaves_the_input_alone()
     {
-        string input = folder.Notebook("a.ipynb", "let x = 2\nprintfn \"x is %d\" x", "open Plotly.NET\n\nChart.Line([ 1, x; 2, 3 ])");
+        string input = folder.Notebook(
+            "a.ipynb",
+            "let x = 2\nprintfn \"x is %d\" x",
+            "open Plotly.NET\n\nChart.Line([ 1, x; 2, 3 ])"
+        );
         string before = File.ReadAllText(input);
-        var result = await ResearchProcess.RunAsync(folder.Path, "run", "a.ipynb", "--scale", "smoke", "--output", "out", "--html");
+        var result = await ResearchProcess.RunAsync(
+            folder.Path,
+            "run",
+            "a.ipynb",
+            "--scale",
+            "smoke",
+            "--output",
+            "out",
+            "--html"
+        );
         Assert.Equal((0, ""), (result.ExitCode, result.Error));
         Assert.Contains("2/2", result.Out);
         Assert.Contains("x is 2", result.Out);
@@ -67,7 +80,9 @@ public sealed class RunTests : IDisposable
         folder.Notebook("a.ipynb", "1", Training, "3");
         using var process = ResearchProcess.Start(folder.Path, "run", "a.ipynb", "--output", "out");
         // The first cell's line shows that the run is under way; the second starts at once.
-        while (await process.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken) is { } line && !line.Contains("1/3")) { }
+        while (
+            await process.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken) is { } line && !line.Contains("1/3")
+        ) { }
         await Task.Delay(500, TestContext.Current.CancellationToken);
         using (var kill = Process.Start("kill", ["-INT", process.Id.ToString()]))
             await kill.WaitForExitAsync(TestContext.Current.CancellationToken);

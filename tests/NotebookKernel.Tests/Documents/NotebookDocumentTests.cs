@@ -62,7 +62,9 @@ public sealed class NotebookDocumentTests
         Assert.Equal(CellKind.Markdown, document.Cells[0].Kind);
         Assert.Equal("T", document.Title);
         document.PrepareForRun();
-        Executed.AssertValidByOurRules((System.Text.Json.Nodes.JsonObject)System.Text.Json.Nodes.JsonNode.Parse(document.ToJson())!);
+        Executed.AssertValidByOurRules(
+            (System.Text.Json.Nodes.JsonObject)System.Text.Json.Nodes.JsonNode.Parse(document.ToJson())!
+        );
     }
 
     [Fact]

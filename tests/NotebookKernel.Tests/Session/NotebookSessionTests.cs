@@ -20,9 +20,11 @@ public sealed class SessionFixture : IDisposable
 
     public sealed record CellRun(int Number, CellStatus Status, List<CellEvent> Events)
     {
-        public string Out => string.Concat(Events.OfType<StreamText>().Where(text => text.Name == "stdout").Select(text => text.Text));
+        public string Out =>
+            string.Concat(Events.OfType<StreamText>().Where(text => text.Name == "stdout").Select(text => text.Text));
 
-        public string Error => string.Concat(Events.OfType<StreamText>().Where(text => text.Name == "stderr").Select(text => text.Text));
+        public string Error =>
+            string.Concat(Events.OfType<StreamText>().Where(text => text.Name == "stderr").Select(text => text.Text));
 
         public IReadOnlyDictionary<string, string> Result => Assert.Single(Events.OfType<ResultValue>()).Bundle;
 
@@ -115,7 +117,9 @@ public sealed class NotebookSessionTests(SessionFixture session)
     [Fact]
     public async Task An_exception_keeps_its_cause()
     {
-        var run = await session.RunAsync("raise (System.InvalidOperationException(\"outer\", System.Exception \"inner\")) |> ignore<int>");
+        var run = await session.RunAsync(
+            "raise (System.InvalidOperationException(\"outer\", System.Exception \"inner\")) |> ignore<int>"
+        );
         Assert.Equal("InvalidOperationException", run.Failure.Name);
         Assert.Contains("caused by Exception: inner", run.Failure.Traceback);
     }
