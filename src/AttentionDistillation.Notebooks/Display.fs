@@ -95,6 +95,7 @@ module MimeBundle =
 
         let cell (value: obj | null) =
             match value with
+            | null -> "None"
             | :? string as text -> text
             | value -> sprintf "%A" value
 
@@ -212,10 +213,19 @@ type Display private () =
                     let form = Seq.head bundle
                     box form.Value, [| form.Key |]
 
-            context.GetType().GetMethod("Display", [| typeof<obj>; typeof<string[]> |])
-            |> Option.ofObj
-            |> Option.bind (fun show -> show.Invoke(context, [| value; mimeTypes |]) |> Option.ofObj)
-            |> Option.toObj
+            // An instance method in some releases, an extension method in others.
+            let t = context.GetType()
+
+            match t.GetMethod("Display", [| typeof<obj>; typeof<string[]> |]) with
+            | null ->
+                t.Assembly.GetType("Microsoft.DotNet.Interactive.KernelInvocationContextExtensions")
+                |> Option.ofObj
+                |> Option.bind (fun extensions ->
+                    extensions.GetMethod("Display", [| t; typeof<obj>; typeof<string[]> |])
+                    |> Option.ofObj)
+                |> Option.bind (fun show -> show.Invoke(null, [| context; value; mimeTypes |]) |> Option.ofObj)
+                |> Option.toObj
+            | show -> show.Invoke(context, [| value; mimeTypes |])
         | None, _ ->
             match bundle.TryGetValue MimeBundle.TextMimeType with
             | true, text -> Console.Out.WriteLine text
