@@ -61,9 +61,32 @@ module MimeBundle =
         |> Seq.tryFind (fun each -> each.IsGenericType && each.GetGenericTypeDefinition() = typedefof<seq<_>>)
         |> Option.map (fun each -> each.GetGenericArguments()[0])
 
-    let private isRegistered (t: Type) (mimeType: string) =
-        Formatter.RegisteredFormatters(false)
-        |> Seq.exists (fun formatter -> formatter.MimeType = mimeType && formatter.Type.IsAssignableFrom t)
+    // A type, those it derives from and those it implements; generic ones also as such.
+    let private kinds (t: Type) =
+        let rec ancestors (each: Type | null) =
+            match each with
+            | null -> []
+            | each -> each :: ancestors each.BaseType
+
+        ancestors t @ List.ofArray (t.GetInterfaces())
+        |> List.collect (fun each ->
+            if each.IsGenericType then
+                [ each; each.GetGenericTypeDefinition() ]
+            else
+                [ each ])
+        |> List.filter (fun each -> each <> typeof<obj>)
+        |> HashSet
+
+    let private isRegistered (t: Type) =
+        let kinds = kinds t
+
+        let mimeTypes =
+            Formatter.RegisteredFormatters(false)
+            |> Seq.filter (fun formatter -> kinds.Contains formatter.Type)
+            |> Seq.map _.MimeType
+            |> HashSet
+
+        fun (mimeType: string) -> mimeTypes.Contains mimeType
 
     let private render mimeType (value: obj) =
         let formatter = Formatter.GetPreferredFormatterFor(value.GetType(), mimeType)

@@ -2,8 +2,10 @@ module AttentionDistillation.Notebooks.Tests.DisplayTests
 
 open System
 open System.Collections.Generic
+open System.IO
 open AttentionDistillation.Notebooks
 open AttentionDistillation.Runtime
+open Microsoft.DotNet.Interactive.Formatting
 open Xunit
 
 type private Recorder() =
@@ -47,6 +49,20 @@ let ``records in a sequence are rows of a table`` () =
     Assert.Contains(">Note</th>", bundle["text/html"])
     Assert.Contains(">None</td>", bundle["text/html"])
     Assert.Contains(">Some 3</td>", bundle["text/html"])
+
+type Series<'T>(values: 'T list) =
+    member _.Values = values
+
+    interface System.Collections.IEnumerable with
+        member _.GetEnumerator() =
+            (values :> System.Collections.IEnumerable).GetEnumerator()
+
+[<Fact>]
+let ``a formatter of a generic type serves all its types`` () =
+    Formatter.Register(typedefof<Series<_>>, Action<obj, TextWriter>(fun _ writer -> writer.Write "<hr>"), "text/html")
+    let bundle = MimeBundle.ofValue (Series [ 1; 2 ])
+    Assert.Equal("<hr>", bundle["text/html"])
+    Assert.True(bundle.ContainsKey "text/plain")
 
 [<Fact>]
 let ``plain values have plain text only`` () =
