@@ -23,7 +23,9 @@ if String.IsNullOrEmpty(Environment.GetEnvironmentVariable "LIBTORCH") then
     [
         for configuration in [ "Debug"; "Release" ] do
             let build =
-                Path.GetFullPath(Path.Combine(__SOURCE_DIRECTORY__, "..", "src", "NotebookKernel", "bin", configuration, "net10.0"))
+                Path.GetFullPath(
+                    Path.Combine(__SOURCE_DIRECTORY__, "..", "src", "NotebookKernel", "bin", configuration, "net10.0")
+                )
 
             build
 

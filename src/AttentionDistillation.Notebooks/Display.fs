@@ -61,9 +61,32 @@ module MimeBundle =
         |> Seq.tryFind (fun each -> each.IsGenericType && each.GetGenericTypeDefinition() = typedefof<seq<_>>)
         |> Option.map (fun each -> each.GetGenericArguments()[0])
 
-    let private isRegistered (t: Type) (mimeType: string) =
-        Formatter.RegisteredFormatters(false)
-        |> Seq.exists (fun formatter -> formatter.MimeType = mimeType && formatter.Type.IsAssignableFrom t)
+    // A type, those it derives from and those it implements; generic ones also as such.
+    let private kinds (t: Type) =
+        let rec ancestors (each: Type | null) =
+            match each with
+            | null -> []
+            | each -> each :: ancestors each.BaseType
+
+        ancestors t @ List.ofArray (t.GetInterfaces())
+        |> List.collect (fun each ->
+            if each.IsGenericType then
+                [ each; each.GetGenericTypeDefinition() ]
+            else
+                [ each ])
+        |> List.filter (fun each -> each <> typeof<obj>)
+        |> HashSet
+
+    let private isRegistered (t: Type) =
+        let kinds = kinds t
+
+        let mimeTypes =
+            Formatter.RegisteredFormatters(false)
+            |> Seq.filter (fun formatter -> kinds.Contains formatter.Type)
+            |> Seq.map _.MimeType
+            |> HashSet
+
+        fun (mimeType: string) -> mimeTypes.Contains mimeType
 
     let private render mimeType (value: obj) =
         let formatter = Formatter.GetPreferredFormatterFor(value.GetType(), mimeType)
@@ -74,6 +97,43 @@ module MimeBundle =
             use writer = new StringWriter()
             Formatter.Format(formatter, value, writer)
             Some(mimeType, writer.ToString())
+
+    let private encode (text: string) : string =
+        match Net.WebUtility.HtmlEncode text with
+        | null -> ""
+        | encoded -> encoded
+
+    // Records in a sequence are the rows of a table, their fields its columns.
+    let private recordTable (record: Type) (items: IEnumerable) =
+        let fields = FSharpType.GetRecordFields record
+        let read = FSharpValue.PreComputeRecordReader record
+        let rows = items |> Seq.cast<obj> |> Seq.truncate (mostRows + 1) |> Seq.toArray
+
+        let line (tag: string) (cells: string seq) =
+            let cells =
+                cells
+                |> Seq.map (fun cell -> $"<{tag} style=\"text-align:left\">{encode cell}</{tag}>")
+
+            $"""<tr>{String.concat "" cells}</tr>"""
+
+        let cell (value: obj | null) =
+            match value with
+            | null -> "None"
+            | :? string as text -> text
+            | value -> sprintf "%A" value
+
+        String.concat "" [
+            "<table><thead>"
+            fields |> Seq.map _.Name |> line "th"
+            "</thead><tbody>"
+            yield!
+                rows
+                |> Seq.truncate mostRows
+                |> Seq.map (fun row -> read row |> Seq.map cell |> line "td")
+            "</tbody></table>"
+            if rows.Length > mostRows then
+                $"<p>the first {mostRows} rows</p>"
+        ]
 
     /// A bundle of one form.
     let single (mimeType: string) (text: string) = toDictionary [ mimeType, text ]
@@ -107,11 +167,14 @@ module MimeBundle =
                 | _ when not registered.IsEmpty -> registered |> List.map (fun mimeType -> render mimeType value)
                 // What is plain reads best as F# writes it, also in a sequence.
                 | :? IEnumerable, Some element when isPlain element -> []
+                | :? IEnumerable as items, Some element when FSharpType.IsRecord element -> [
+                    Some(HtmlMimeType, recordTable element items)
+                  ]
                 // F# lists confuse the formatting library, which walks their properties; as an array they become a table.
-                | :? IEnumerable as items, Some _ ->
-                    [
-                        items |> Seq.cast<obj> |> Seq.truncate mostRows |> Seq.toArray :> obj |> render HtmlMimeType
-                    ]
+                | :? IEnumerable as items, Some _ -> [
+                    items |> Seq.cast<obj> |> Seq.truncate mostRows |> Seq.toArray :> obj
+                    |> render HtmlMimeType
+                  ]
                 | _ when isPlain t -> []
                 | _ -> [ render HtmlMimeType value ]
 
@@ -129,7 +192,9 @@ type Display private () =
         |> Option.bind (fun assembly ->
             assembly.GetType("Microsoft.DotNet.Interactive.KernelInvocationContext")
             |> Option.ofObj)
-        |> Option.bind (fun context -> context.GetProperty("Current", BindingFlags.Public ||| BindingFlags.Static) |> Option.ofObj)
+        |> Option.bind (fun context ->
+            context.GetProperty("Current", BindingFlags.Public ||| BindingFlags.Static)
+            |> Option.ofObj)
         |> Option.bind (fun current -> current.GetValue(null: obj | null) |> Option.ofObj)
 
     /// The running program's sink; null when notebooks run elsewhere.
@@ -171,14 +236,26 @@ type Display private () =
                     let form = Seq.head bundle
                     box form.Value, [| form.Key |]
 
-            context.GetType().GetMethod("Display", [| typeof<obj>; typeof<string[]> |])
-            |> Option.ofObj
-            |> Option.bind (fun show -> show.Invoke(context, [| value; mimeTypes |]) |> Option.ofObj)
-            |> Option.toObj
+            // An instance method in some releases, an extension method in others.
+            let t = context.GetType()
+
+            match t.GetMethod("Display", [| typeof<obj>; typeof<string[]> |]) with
+            | null ->
+                t.Assembly.GetType("Microsoft.DotNet.Interactive.KernelInvocationContextExtensions")
+                |> Option.ofObj
+                |> Option.bind (fun extensions ->
+                    extensions.GetMethod("Display", [| t; typeof<obj>; typeof<string[]> |])
+                    |> Option.ofObj)
+                |> Option.bind (fun show -> show.Invoke(null, [| context; value; mimeTypes |]) |> Option.ofObj)
+                |> Option.toObj
+            | show -> show.Invoke(context, [| value; mimeTypes |])
         | None, _ ->
             match bundle.TryGetValue MimeBundle.TextMimeType with
             | true, text -> Console.Out.WriteLine text
-            | _ -> bundle |> Seq.tryHead |> Option.iter (fun form -> Console.Out.WriteLine form.Value)
+            | _ ->
+                bundle
+                |> Seq.tryHead
+                |> Option.iter (fun form -> Console.Out.WriteLine form.Value)
 
             null
 
@@ -215,8 +292,7 @@ type DisplayHandle internal (bundle: MimeBundle) =
         | sink -> sink.Update(id, bundle)
 
     /// Replaces what is shown by another value.
-    member this.Update(value: obj) =
-        this.UpdateBundle(Display.Bundle value)
+    member this.Update(value: obj) = this.UpdateBundle(Display.Bundle value)
 
 /// What every cell can call without an open: this assembly asks F# to open it.
 module Cells =

@@ -32,7 +32,8 @@ type LiveProgress() =
             $"{int time.TotalHours} h {time.Minutes:D2} min"
 
     static let count (state: ProgressState) =
-        let unit = if state.Done = 1L && state.Total <= 1L then state.Unit else state.Unit + "s"
+        let unit =
+            if state.Done = 1L && state.Total <= 1L then state.Unit else state.Unit + "s"
 
         if state.Total > 0L && not (state.Finished && state.Done = state.Total) then
             $"{state.Done}/{state.Total} {unit}"
@@ -86,7 +87,8 @@ type LiveProgress() =
         let lines = StringBuilder()
 
         for state in all do
-            lines.Append($"{state.Label}: {count state}, {duration state.Elapsed}") |> ignore
+            lines.Append($"{state.Label}: {count state}, {duration state.Elapsed}")
+            |> ignore
 
             if state.Message <> "" then
                 lines.Append(", ").Append(state.Message) |> ignore
@@ -145,8 +147,7 @@ type LiveProgress() =
                     | index -> states[index] <- state
 
                     if
-                        state.Finished
-                        && states.TrueForAll _.Finished
+                        state.Finished && states.TrueForAll _.Finished
                         || clock.Elapsed - lastUpdate >= leastInterval
                     then
                         show ())

@@ -65,7 +65,7 @@ internal static class CommandLine
         var files = new Argument<string[]>("FILE")
         {
             Description = "Notebooks to run; patterns such as notebooks/0*.ipynb are expanded.",
-            Arity = ArgumentArity.OneOrMore,
+            Arity = ArgumentArity.ZeroOrMore, // none at all gets a better message than the parser's
         };
         var scale = new Option<string?>("--scale")
         {

@@ -27,6 +27,8 @@ internal static class RunCommand
     internal static int Run(RunRequest request)
     {
         bool isChild = Environment.GetEnvironmentVariable(JobRunner.ChildVariable) == "1";
+        if (request.Files.Count == 0)
+            throw new BadInputException("Name a notebook: research run FILE... See 'research run --help'.");
         int jobs = ParseJobs(request.Jobs);
         var timeout = ParseTimeout(request.Timeout);
         var files = InputFiles.Expand(request.Files);
@@ -34,9 +36,11 @@ internal static class RunCommand
         string output = OutputFolder(request.Output);
         SetEnvironment(RunSettings.ScaleVariable, request.Scale);
         SetEnvironment(RunSettings.DeviceVariable, request.Device);
+        CheckScale();
         if (files.Count == 1)
             return RunOne(documents[0], new RunFiles(files[0], output, request.Html), timeout, isChild);
         _ = CheckedSettings();
+        RequireWritable(output);
         return RunMany(files, jobs, Arguments(request, output));
     }
 
@@ -46,6 +50,7 @@ internal static class RunCommand
         _ = TerminalView.StartFolder; // remembered before the session changes it
         FSharpHost.StartEarly(folder);
         var settings = CheckedSettings();
+        RequireWritable(files.OutputFolder);
         var provenance = Provenance.Of(settings, folder);
         using var stop = new StopControl(signals: true, timeout);
         if (isChild)
@@ -108,9 +113,21 @@ internal static class RunCommand
         }
     }
 
-    private static string OutputFolder(string? named)
+    // The scale alone is checked without libtorch, before the compiler starts.
+    private static void CheckScale()
     {
-        string folder = Path.GetFullPath(
+        try
+        {
+            RunSettings.ParseScale(Environment.GetEnvironmentVariable(RunSettings.ScaleVariable));
+        }
+        catch (ArgumentException error)
+        {
+            throw new BadInputException(error.Message);
+        }
+    }
+
+    private static string OutputFolder(string? named) =>
+        Path.GetFullPath(
             named
                 ?? Path.Combine(
                     Repository.Find(Directory.GetCurrentDirectory()) ?? Directory.GetCurrentDirectory(),
@@ -118,15 +135,20 @@ internal static class RunCommand
                     "notebooks"
                 )
         );
+
+    // The last check, so that a refused command line leaves no folder behind.
+    private static void RequireWritable(string folder)
+    {
         try
         {
             AtomicFile.RequireWritable(folder);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            throw new BadInputException($"The output folder '{named ?? folder}' cannot be written: {error.Message}");
+            throw new BadInputException(
+                $"The output folder '{TerminalView.Relative(folder)}' cannot be written: {error.Message}"
+            );
         }
-        return folder;
     }
 
     private static int ParseJobs(string? text) =>

@@ -85,12 +85,11 @@ public sealed partial class NotebookDocument
         JsonNode? node;
         try
         {
-            node = JsonNode.Parse(text);
-            _ = node?.ToJsonString(); // a JSON object reads its properties late: duplicates must show now
+            node = JsonNode.Parse(text, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
         }
-        catch (Exception error) when (error is JsonException or ArgumentException)
+        catch (JsonException error)
         {
-            string place = error is JsonException { LineNumber: { } line } ? $" (line {line + 1})" : "";
+            string place = error.LineNumber is { } line ? $" (line {line + 1})" : "";
             throw new NotebookFormatException($"'{name}' is not JSON{place}, so it is not a notebook.", error);
         }
         if (node is not JsonObject root || root["cells"] is not JsonArray && root["worksheets"] is null)

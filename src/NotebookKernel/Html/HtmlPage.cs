@@ -29,7 +29,7 @@ public static class HtmlPage
         page.Append($"<title>{WebUtility.HtmlEncode(document.Title)}</title>\n<style>\n{PageResources.Style}</style>\n");
         if (outputs.HasCharts)
             AppendScript(page, PageResources.Plotly);
-        if (content.Contains("class=\"math\"", StringComparison.Ordinal))
+        if (content.Contains("class=\"math", StringComparison.Ordinal))
             AppendScript(page, PageResources.Katex);
         page.Append("</head>\n<body>\n<main>\n");
         AppendHeader(page, document);

@@ -1,4 +1,6 @@
 using Markdig;
+using Markdig.Extensions.Mathematics;
+using Markdig.Renderers.Html;
 using Markdig.Syntax;
 using Markdig.Syntax.Inlines;
 using NotebookKernel.Documents;
@@ -28,6 +30,9 @@ internal static class MarkdownHtml
         var document = Markdown.Parse(markdown, Pipeline);
         foreach (var image in document.Descendants<LinkInline>().Where(link => link.IsImage && link.Url is not null))
             image.Url = embed(image.Url!);
+        // Two dollars inside a paragraph also ask for a formula on a line of its own.
+        foreach (var formula in document.Descendants<MathInline>().Where(formula => formula.DelimiterCount > 1))
+            formula.GetAttributes().AddClass("display");
         return document.ToHtml(Pipeline);
     }
 

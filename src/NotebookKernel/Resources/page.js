@@ -9,7 +9,7 @@ for (const place of document.querySelectorAll(".math")) {
   // Markdown leaves the TeX between \( and \) in a line, \[ and \] on its own; other sources use dollars.
   const tex = place.textContent.trim().replace(/^(\\\(|\\\[|\${1,2})|(\\\)|\\\]|\${1,2})$/g, "");
   try {
-    katex.render(tex, place, { output: "mathml", displayMode: place.tagName === "DIV", throwOnError: false });
+    katex.render(tex, place, { output: "mathml", displayMode: place.tagName === "DIV" || place.classList.contains("display"), throwOnError: false });
   } catch {
     place.textContent = tex;
   }

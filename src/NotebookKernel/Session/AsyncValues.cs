@@ -1,5 +1,6 @@
 using System.Reflection;
 using Microsoft.FSharp.Control;
+using Microsoft.FSharp.Core;
 
 namespace NotebookKernel.Session;
 
@@ -29,11 +30,13 @@ internal static class AsyncValues
     {
         for (var type = task.GetType(); type is not null; type = type.BaseType)
             if (type.IsGenericType && type.GetGenericTypeDefinition() == typeof(Task<>))
-                return type.GetGenericArguments()[0].Name == "VoidTaskResult"
-                    ? UnitValue
-                    : type.GetProperty("Result")!.GetValue(task);
+            {
+                var result = type.GetGenericArguments()[0];
+                bool none = result == typeof(Unit) || result.Name == "VoidTaskResult";
+                return none ? UnitValue : type.GetProperty("Result")!.GetValue(task);
+            }
         return UnitValue;
     }
 
-    private static readonly object UnitValue = Activator.CreateInstance(typeof(Microsoft.FSharp.Core.Unit), nonPublic: true)!;
+    private static readonly object UnitValue = Activator.CreateInstance(typeof(Unit), nonPublic: true)!;
 }

@@ -13,6 +13,7 @@ internal static partial class ErrorReports
 
     // Errors after the first few are mostly echoes of them.
     private const int MostErrorsShown = 5;
+    private const int ValueRestriction = 30;
 
     /// <summary>The file name a cell's code is compiled under; diagnostics and stack frames carry it.</summary>
     internal static string CellFile(string folder, int cell) => Path.Combine(folder, $"cell {cell}.fsx");
@@ -28,7 +29,7 @@ internal static partial class ErrorReports
             string place = here
                 ? $"cell {cell}, line {error.StartLine}"
                 : $"{WithoutFolder(error.FileName, folder)}, line {error.StartLine}";
-            traceback.Add($"{place}: error {error.ErrorNumberText}: {Clean(error.Message, folder)}");
+            traceback.Add($"{place}: error {error.ErrorNumberText}: {Message(error, folder)}");
             if (here && error.StartLine >= 1 && error.StartLine <= lines.Length)
             {
                 string line = lines[error.StartLine - 1];
@@ -43,11 +44,18 @@ internal static partial class ErrorReports
         var first = errors[0];
         return new CellFailed(
             CompileErrorName,
-            $"{first.ErrorNumberText}: {Clean(first.Message, folder)}",
+            $"{first.ErrorNumberText}: {Message(first, folder)}",
             traceback,
             CellOf(first.FileName) == cell ? first.StartLine : null
         );
     }
+
+    // The compiler's long words about 'it', a name the reader never wrote, in short.
+    private static string Message(FSharpDiagnostic error, string folder) =>
+        error.ErrorNumber == ValueRestriction && error.Message.Contains("'it'", StringComparison.Ordinal)
+            ? "The cell's last expression has a generic type, so it has no value to show. Give it a type, as in (expression: int), or end "
+                + "the cell with |> ignore<int>."
+            : Clean(error.Message, folder);
 
     /// <summary>One line about a compiler warning.</summary>
     internal static string Warning(FSharpDiagnostic warning, string folder)

@@ -15,6 +15,7 @@ internal sealed class OutputRouter : IDisposable
     private readonly Lock gate = new();
     private readonly TextWriter originalOut = Console.Out;
     private readonly TextWriter originalError = Console.Error;
+    private readonly TextReader originalIn = Console.In;
     private readonly StringBuilder pending = new();
     private readonly Timer timer;
     private string pendingName = StreamText.Out;
@@ -24,6 +25,7 @@ internal sealed class OutputRouter : IDisposable
     {
         Console.SetOut(new StreamWriter(this, StreamText.Out));
         Console.SetError(new StreamWriter(this, StreamText.Error));
+        Console.SetIn(TextReader.Null); // a cell that asks for input gets none, rather than waiting for ever
         timer = new Timer(_ => Flush(), null, FlushInterval, FlushInterval);
     }
 
@@ -87,6 +89,7 @@ internal sealed class OutputRouter : IDisposable
         Attach(null);
         Console.SetOut(originalOut);
         Console.SetError(originalError);
+        Console.SetIn(originalIn);
     }
 
     private sealed class StreamWriter(OutputRouter router, string name) : TextWriter

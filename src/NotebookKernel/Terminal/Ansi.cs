@@ -34,7 +34,7 @@ internal sealed class Ansi(bool colours)
     /// <summary>Text cut to a width, on one line, free of control characters.</summary>
     internal static string Fit(string text, int width)
     {
-        string line = string.Concat(text.Select(c => c == '\t' ? ' ' : c).Where(c => !char.IsControl(c)));
+        string line = string.Concat(text.Select(c => c == '\t' ? ' ' : c).Where(c => !char.IsControl(c))).Trim();
         return line.Length <= width ? line
             : width < 2 ? ""
             : line[..(width - 1)] + "…";

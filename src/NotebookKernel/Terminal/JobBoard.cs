@@ -46,7 +46,12 @@ internal sealed class JobBoard : IDisposable
         lock (gate)
         {
             running.Remove(notebook);
-            string mark = report.Status == RunStatus.Done ? ansi.Green("✓") : ansi.Red("✗");
+            string mark = report.Status switch
+            {
+                RunStatus.Done => ansi.Green("✓"),
+                RunStatus.Interrupted => ansi.Yellow("■"),
+                _ => ansi.Red("✗"),
+            };
             string[] lines =
             [
                 $"{mark} {report.Notebook.PadRight(width)}  {report.CellsRun}/{report.CellsTotal} cells  {Ansi.Duration(TimeSpan.FromSeconds(report.Seconds))}",
