@@ -64,8 +64,10 @@ internal static class CorpusBuilder
             .. all.OrderBy(member => member.Id[2..], StringComparer.Ordinal).ThenBy(member => member.Id, StringComparer.Ordinal),
         ];
         var members = Deduplicate(all);
-        var shingles = members.Select(member => NearDuplicates.Shingles(member.Template)).ToList();
-        var splits = Split(members, NearDuplicates.Group(shingles, NearDuplicate));
+        // Both views count: templates find texts that differ only in names, and long shared names make texts alike whose templates are not.
+        var templates = members.Select(member => NearDuplicates.Shingles(member.Template)).ToList();
+        var texts = members.Select(member => NearDuplicates.Shingles(member.Summary)).ToList();
+        var splits = Split(members, NearDuplicates.Group(NearDuplicate, templates, texts));
         byte[] areas = [.. members.Select(member => NamespaceAreas.Of(MemberNames.Namespace(member.Id, types)))];
         return new(members, splits, areas, TrainingPassages(all, members, splits), packs.Version);
     }

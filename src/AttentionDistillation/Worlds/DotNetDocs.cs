@@ -80,7 +80,7 @@ public sealed class DotNetDocs
         return cache is not null ? ReadCache(cache) : FromPacks(DocPacks.Find(source), options);
     }
 
-    /// <summary>Writes the tokenised corpus for machines without an SDK (about 6 MB).</summary>
+    /// <summary>Writes the tokenised corpus for machines without an SDK (below 2 MB).</summary>
     public void WriteCache(string path) => TokenCache.Write(path, corpus, Vocabulary.Fingerprint);
 
     /// <summary>Reads what <see cref="WriteCache"/> wrote.</summary>

@@ -44,30 +44,35 @@ internal static class NearDuplicates
         return (double)shared / (first.Length + second.Length - shared);
     }
 
-    /// <summary>Groups sets so that any two with a similarity of at least the threshold are in one group (the transitive closure).</summary>
-    /// <returns>For each set the number of its group's first member.</returns>
-    public static int[] Group(IReadOnlyList<ulong[]> sets, double threshold)
+    /// <summary>Groups items so that any two that are similar in any view are in one group (the transitive closure).</summary>
+    /// <param name="threshold">The least Jaccard similarity of near-duplicates.</param>
+    /// <param name="views">Sets of the same items seen in different ways, for example text and template; set i of each view is of item i.</param>
+    /// <returns>For each item the number of its group's first member.</returns>
+    public static int[] Group(double threshold, params IReadOnlyList<ulong[]>[] views)
     {
-        int[] parent = [.. Enumerable.Range(0, sets.Count)];
+        int[] parent = [.. Enumerable.Range(0, views[0].Count)];
         int Find(int item)
         {
             while (parent[item] != item)
                 item = parent[item] = parent[parent[item]];
             return item;
         }
-        var index = new PrefixIndex(sets, threshold);
-        foreach (int item in Enumerable.Range(0, sets.Count).OrderBy(item => sets[item].Length).ThenBy(item => item))
+        foreach (var sets in views)
         {
-            foreach (int other in index.Candidates(sets[item]))
+            var index = new PrefixIndex(sets, threshold);
+            for (int item = 0; item < sets.Count; item++)
             {
-                int first = Find(item),
-                    second = Find(other);
-                if (first != second && Jaccard(sets[item], sets[other]) >= threshold)
-                    parent[Math.Max(first, second)] = Math.Min(first, second);
+                foreach (int other in index.Candidates(sets[item]))
+                {
+                    int first = Find(item),
+                        second = Find(other);
+                    if (first != second && Jaccard(sets[item], sets[other]) >= threshold)
+                        parent[Math.Max(first, second)] = Math.Min(first, second);
+                }
+                index.Add(item);
             }
-            index.Add(item);
         }
-        return [.. Enumerable.Range(0, sets.Count).Select(Find)];
+        return [.. Enumerable.Range(0, parent.Length).Select(Find)];
     }
 
     /// <summary>An index of sets that finds all with a similarity of at least a threshold.</summary>
