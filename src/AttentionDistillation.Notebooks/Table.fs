@@ -80,6 +80,31 @@ type Table private (content: TableContent) =
             )
         )
 
+    /// <summary>A table of words: titles and texts as they are, nothing in bold.</summary>
+    /// <param name="columns">Titles.</param>
+    /// <param name="rows">Label and texts of each row, one text per column.</param>
+    /// <param name="caption">Heading.</param>
+    /// <param name="rowTitle">Title of the labels. Default "".</param>
+    /// <param name="notes">Further notes below the table.</param>
+    /// <exception cref="System.ArgumentException">No columns, or a row with another number of texts.</exception>
+    static member ofText
+        (columns: string seq, rows: (string * string list) seq, ?caption: string, ?rowTitle: string, ?notes: string seq)
+        : Table =
+        let column title = {
+            Title = title
+            Group = ""
+            Direction = NoBest
+            Digits = 0
+        }
+
+        Table.create (
+            Seq.map column columns,
+            [ for label, texts in rows -> label, [| for text in texts -> Cell.Text text |] ],
+            ?caption = caption,
+            rowTitle = defaultArg rowTitle "",
+            ?notes = notes
+        )
+
     /// <summary>Measurements over seeds, a row per variant and a column per metric in order of appearance; published numbers in columns beside ours.</summary>
     /// <param name="measurements">Variant, metric, seed and value; a value that is not finite is a failed seed.</param>
     /// <param name="published">The paper's numbers; rows and metrics that only the paper has are kept.</param>
