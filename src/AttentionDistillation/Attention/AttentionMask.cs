@@ -26,6 +26,29 @@ public static class AttentionMask
         return allowed!.MoveToOuterDisposeScope();
     }
 
+    /// <summary>Which queries count in a mean over rows: the real ones that see a key at all.</summary>
+    /// <param name="mask">bool [B, S], true = real key, or null. Where L = S and no query mask is given it masks the queries too.</param>
+    /// <param name="queryMask">bool [B, L], true = real query, or null.</param>
+    /// <param name="isCausal">True when query i sees only keys up to i + S - L.</param>
+    /// <param name="queries">L.</param>
+    /// <param name="keys">S.</param>
+    /// <returns>bool [B, L]; null when all queries count. Without a mask the rows of a causal call with L above S are all counted.</returns>
+    public static Tensor? CountedQueries(Tensor? mask, Tensor? queryMask, bool isCausal, long queries, long keys)
+    {
+        if (mask is null || (queryMask is null && queries == keys))
+            return (queryMask ?? mask)?.alias();
+        using var scope = NewDisposeScope();
+        Tensor sees;
+        if (isCausal)
+        {
+            sees = mask.cumsum(-1) > 0; // at key j: a real key up to j
+            sees = queries <= keys ? sees.narrow(1, keys - queries, queries) : nn.functional.pad(sees, [queries - keys, 0]);
+        }
+        else
+            sees = mask.any(-1, true).expand(mask.size(0), queries);
+        return (queryMask is null ? sees : sees.logical_and(queryMask)).MoveToOuterDisposeScope();
+    }
+
     /// <summary>Scores [B, H, L, S] with -inf where a query may not see a key.</summary>
     public static Tensor Apply(Tensor scores, Tensor? mask, bool isCausal)
     {

@@ -5,7 +5,10 @@ namespace AttentionDistillation.Losses;
 /// <summary>How an attention relation's KL is computed. All forms give the same value and gradient.</summary>
 public enum RelationForm
 {
-    /// <summary>By size: <see cref="Dense"/> for short sequences, <see cref="Blockwise"/> where maps would be large.</summary>
+    /// <summary>
+    /// By size: <see cref="Dense"/> for short sequences; where maps would be large <see cref="Fused"/>, or <see cref="Blockwise"/> where no
+    /// attention kernel serves the call.
+    /// </summary>
     Auto,
 
     /// <summary>The definition: both maps are built, memory grows with L x S. The truth that the other forms must match.</summary>
@@ -13,6 +16,9 @@ public enum RelationForm
 
     /// <summary>By attention outputs and log-sum-exps: no more than a block of rows of a map exists at a time, memory grows with L + S.</summary>
     Blockwise,
+
+    /// <summary>By attention kernels: as <see cref="Blockwise"/>, but maps exist nowhere. Block-wise where no kernel serves the call.</summary>
+    Fused,
 }
 
 /// <summary>Settings of an attention relation's KL.</summary>

@@ -57,15 +57,14 @@ public static class AttentionRelations
         if (IsDense(relation, options))
             return MaskedReductions.Mean(DenseRelation.KlRows(relation), valid, options.Reduction).MoveToOuterDisposeScope();
 
-        // The mean's weights are known now, so value and gradients come out of one pass over the blocks. The gradients enter the graph
-        // through a term that is linear in the student's tensors and cancels in the value.
-        var sizes = empty(relation.StudentQuery.shape[..3], dtype: relation.Accumulator, device: DeviceOf(relation));
-        var pieces = BlockwiseRelation.Compute(relation, MaskedReductions.RowWeights(valid, sizes, options.Reduction));
-        var value = MaskedReductions.Mean(pieces.Rows, valid, options.Reduction);
-        var linear =
-            (relation.StudentQuery * pieces.QueryGradient!.to(relation.StudentQuery.dtype)).sum(relation.Accumulator)
-            + (relation.StudentKey * pieces.KeyGradient!.to(relation.StudentKey.dtype)).sum(relation.Accumulator);
-        return (value + (linear - linear.detach())).MoveToOuterDisposeScope();
+        // The mean's weights are known now, so value and gradients come out of one pass.
+        var sizes = empty(relation.StudentQuery.shape[..3], dtype: relation.Accumulator, device: relation.StudentQuery.device);
+        var weights = MaskedReductions.RowWeights(valid, sizes, options.Reduction);
+        bool learns = relation.StudentQuery.requires_grad || relation.StudentKey.requires_grad;
+        var (rows, queryGradient, keyGradient) = RowsAndGradients(relation, options, learns ? weights : null);
+        var value = MaskedReductions.Mean(rows, valid, options.Reduction);
+        return (learns ? GivenGradients.Attach(value, [(relation.StudentQuery, queryGradient!), (relation.StudentKey, keyGradient!)]) : value)
+            .MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -87,7 +86,7 @@ public static class AttentionRelations
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var relation = Inputs(teacherQuery, teacherKey, studentQuery, studentKey, mask, options);
-        var rows = IsDense(relation, options) ? DenseRelation.KlRows(relation) : BlockwiseRelation.Compute(relation, null).Rows;
+        var rows = IsDense(relation, options) ? DenseRelation.KlRows(relation) : RowsAndGradients(relation, options, null).Rows;
         if (ValidRows(relation, options) is { } valid)
             rows = rows.masked_fill(valid.unsqueeze(1).logical_not(), 0.0);
         return rows.MoveToOuterDisposeScope();
@@ -211,10 +210,24 @@ public static class AttentionRelations
         return options.Form == RelationForm.Dense || (options.Form == RelationForm.Auto && mapSize <= LargestDenseMap);
     }
 
-    private static Device DeviceOf(RelationInputs relation) => relation.StudentQuery.device;
+    private static (Tensor Rows, Tensor? QueryGradient, Tensor? KeyGradient) RowsAndGradients(
+        RelationInputs relation,
+        AttentionRelationOptions options,
+        Tensor? weights
+    )
+    {
+        if (options.Form != RelationForm.Blockwise && FusedRelation.Serves(relation))
+        {
+            var fused = FusedRelation.Compute(relation, weights);
+            return (fused.Rows, fused.QueryGradient, fused.KeyGradient);
+        }
+        var blocks = BlockwiseRelation.Compute(relation, weights);
+        return (blocks.Rows, blocks.QueryGradient, blocks.KeyGradient);
+    }
 
+    // Which queries count, bool [B, L]: real ones that see a key at all.
     private static Tensor? ValidRows(RelationInputs relation, AttentionRelationOptions options) =>
-        options.QueryMask ?? (relation.Queries == relation.Keys ? relation.Mask : null);
+        AttentionMask.CountedQueries(relation.Mask, options.QueryMask, relation.IsCausal, relation.Queries, relation.Keys);
 
     private static void Check(Tensor tq, Tensor tk, Tensor sq, Tensor sk, Tensor? mask, AttentionRelationOptions options)
     {

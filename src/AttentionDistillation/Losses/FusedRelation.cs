@@ -1,0 +1,114 @@
+using AttentionDistillation.Runtime;
+using AttentionDistillation.Tensors;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace AttentionDistillation.Losses;
+
+/// <summary>
+/// The relation's KL by attention kernels, with the identity of <see cref="BlockwiseRelation"/>: no map exists at all. With n forward
+/// attention calls as the unit the whole costs five: A_t(k_t), A_t(k_s), A_s(k_s), and for the keys' gradient P_sᵀ(g ⊙ q_s) and
+/// P_tᵀ(g ⊙ q_s), each a forward call with queries and keys exchanged (<see cref="AttentionOperators.Transposed"/>), which is cheaper than
+/// a kernel's backward. The first two are one call where the widths allow.
+/// </summary>
+internal static class FusedRelation
+{
+    /// <summary>Rows' KL [B, H, L] and, where weights were given, the gradients of the weighted sum in the student's dtype.</summary>
+    internal sealed record Pieces(
+        Tensor TeacherLogSumExp,
+        Tensor StudentLogSumExp,
+        Tensor TeacherOfTeacherKeys,
+        Tensor TeacherOfStudentKeys,
+        Tensor StudentOfStudentKeys,
+        Tensor Rows,
+        Tensor? QueryGradient,
+        Tensor? KeyGradient
+    );
+
+    /// <summary>True when kernels serve both models' calls; otherwise the block-wise form does.</summary>
+    internal static bool Serves(RelationInputs relation) =>
+        !(relation.IsCausal && relation.Queries > relation.Keys)
+        && relation.TeacherQuery.dtype == relation.StudentQuery.dtype
+        && AttentionOperators.HasKernel(relation.TeacherQuery, relation.TeacherQuery.size(3) + relation.StudentQuery.size(3))
+        && AttentionOperators.HasKernel(relation.StudentQuery, relation.StudentQuery.size(3));
+
+    /// <summary>All pieces; no graph is recorded.</summary>
+    /// <param name="relation">The inputs.</param>
+    /// <param name="weights">Row weights broadcastable to [B, H, L], none negative, for the gradients; null for values alone.</param>
+    /// <param name="kernel">The attention kernel; Auto outside tests.</param>
+    internal static Pieces Compute(RelationInputs relation, Tensor? weights, AttentionKernel kernel = AttentionKernel.Auto)
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var (query, key) = (relation.StudentQuery.detach(), relation.StudentKey.detach());
+        var (teacherQuery, teacherKey) = (relation.TeacherQuery, relation.TeacherKey);
+        long teacherWidth = teacherKey.size(3),
+            width = key.size(3);
+        var bias = AttentionOperators.KeyBias(relation.Mask, relation.Accumulator);
+
+        var (ofTeacher, teacherLse) = AttentionOperators.Forward(
+            teacherQuery,
+            teacherKey,
+            cat([teacherKey, key], 3),
+            bias,
+            relation.IsCausal,
+            relation.TeacherScale,
+            kernel
+        );
+        var (ofStudent, studentLse) = AttentionOperators.Forward(
+            query,
+            key,
+            key,
+            bias,
+            relation.IsCausal,
+            relation.StudentScale,
+            kernel
+        );
+        var (teacherOfTeacher, teacherOfStudent) = (ofTeacher.narrow(3, 0, teacherWidth), ofTeacher.narrow(3, teacherWidth, width));
+        var rows =
+            (teacherQuery * teacherOfTeacher).sum(-1, type: relation.Accumulator) * relation.TeacherScale
+            - (query * teacherOfStudent).sum(-1, type: relation.Accumulator) * relation.StudentScale
+            - teacherLse
+            + studentLse;
+
+        Tensor? queryGradient = null,
+            keyGradient = null;
+        if (weights is not null)
+        {
+            // Products with the weights are taken in the weights' precision and rounded once, to the student's.
+            queryGradient = (ofStudent - teacherOfStudent).mul_((weights * relation.StudentScale).unsqueeze(-1));
+            // The rows' weights travel in the bias. A logarithm of zero hides the row.
+            var logWeights = weights.log().clamp_min_(AttentionOperators.HiddenKeyBias);
+            keyGradient = Columns(query, key, studentLse, relation.StudentScale);
+            keyGradient.sub_(Columns(teacherQuery, teacherKey, teacherLse, relation.TeacherScale));
+
+            Tensor Columns(Tensor rowQuery, Tensor columnKey, Tensor logSumExp, double scale)
+            {
+                var rowBias = (logWeights - logSumExp).clamp_min_(AttentionOperators.HiddenKeyBias);
+                var (columns, logFactor) = AttentionOperators.Transposed(
+                    rowQuery,
+                    columnKey,
+                    query,
+                    rowBias,
+                    relation.IsCausal,
+                    scale,
+                    kernel
+                );
+                var factor = logFactor.exp_().mul_(relation.StudentScale);
+                if (relation.Mask is { } mask)
+                    factor.masked_fill_(mask.logical_not().unsqueeze(1), 0.0);
+                return columns.mul_(factor.unsqueeze(-1));
+            }
+        }
+        return new Pieces(
+            teacherLse.MoveToOuterDisposeScope(),
+            studentLse.MoveToOuterDisposeScope(),
+            teacherOfTeacher.MoveToOuterDisposeScope(),
+            teacherOfStudent.MoveToOuterDisposeScope(),
+            ofStudent.MoveToOuterDisposeScope(),
+            rows.MoveToOuterDisposeScope(),
+            queryGradient?.MoveToOuterDisposeScope(),
+            keyGradient?.MoveToOuterDisposeScope()
+        );
+    }
+}
