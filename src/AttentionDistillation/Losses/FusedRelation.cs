@@ -13,6 +13,9 @@ namespace AttentionDistillation.Losses;
 /// </summary>
 internal static class FusedRelation
 {
+    /// <summary>The smallest normal float32; keeps the weights of a sequence without counted rows from 0 / 0.</summary>
+    private const double SmallestWeight = 1.17549435e-38;
+
     /// <summary>Rows' KL [B, H, L] and, where weights were given, the gradients of the weighted sum in the student's dtype.</summary>
     internal sealed record Pieces(
         Tensor TeacherLogSumExp,
@@ -40,8 +43,11 @@ internal static class FusedRelation
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        var (query, key) = (relation.StudentQuery.detach(), relation.StudentKey.detach());
-        var (teacherQuery, teacherKey) = (relation.TeacherQuery, relation.TeacherKey);
+        // The CPU gains little from half precision, so there the outputs, which cancel in the gradients, are kept in float32.
+        var type = relation.StudentQuery.dtype;
+        var computed = relation.StudentQuery.device_type == DeviceType.CPU ? relation.Accumulator : type;
+        var (query, key) = (relation.StudentQuery.detach().to(computed), relation.StudentKey.detach().to(computed));
+        var (teacherQuery, teacherKey) = (relation.TeacherQuery.to(computed), relation.TeacherKey.to(computed));
         long teacherWidth = teacherKey.size(3),
             width = key.size(3);
         var bias = AttentionOperators.KeyBias(relation.Mask, relation.Accumulator);
@@ -75,14 +81,17 @@ internal static class FusedRelation
             keyGradient = null;
         if (weights is not null)
         {
-            // Products with the weights are taken in the weights' precision and rounded once, to the student's.
-            queryGradient = (ofStudent - teacherOfStudent).mul_((weights * relation.StudentScale).unsqueeze(-1));
-            // The rows' weights travel in the bias. A logarithm of zero hides the row.
-            var logWeights = weights.log().clamp_min_(AttentionOperators.HiddenKeyBias);
-            keyGradient = Columns(query, key, studentLse, relation.StudentScale);
-            keyGradient.sub_(Columns(teacherQuery, teacherKey, teacherLse, relation.TeacherScale));
+            var scaled = (weights * relation.StudentScale).unsqueeze(-1);
+            queryGradient = Difference(ofStudent, teacherOfStudent, scaled, scaled, type);
+            // The rows' weights travel in the bias, relative to the largest of their sequence, so that it keeps its precision for the
+            // log-sum-exps. A logarithm of zero hides the row.
+            var largest = weights.amax([-1], true).clamp_min(SmallestWeight);
+            var logWeights = (weights / largest).log();
+            var (ofStudentRows, studentFactor) = Columns(query, key, studentLse, relation.StudentScale);
+            var (ofTeacherRows, teacherFactor) = Columns(teacherQuery, teacherKey, teacherLse, relation.TeacherScale);
+            keyGradient = Difference(ofStudentRows, ofTeacherRows, studentFactor, teacherFactor, type);
 
-            Tensor Columns(Tensor rowQuery, Tensor columnKey, Tensor logSumExp, double scale)
+            (Tensor Columns, Tensor Factor) Columns(Tensor rowQuery, Tensor columnKey, Tensor logSumExp, double scale)
             {
                 var rowBias = (logWeights - logSumExp).clamp_min_(AttentionOperators.HiddenKeyBias);
                 var (columns, logFactor) = AttentionOperators.Transposed(
@@ -94,10 +103,10 @@ internal static class FusedRelation
                     scale,
                     kernel
                 );
-                var factor = logFactor.exp_().mul_(relation.StudentScale);
+                var factor = logFactor.exp_().mul_(largest * relation.StudentScale);
                 if (relation.Mask is { } mask)
                     factor.masked_fill_(mask.logical_not().unsqueeze(1), 0.0);
-                return columns.mul_(factor.unsqueeze(-1));
+                return (columns, factor.unsqueeze(-1));
             }
         }
         return new Pieces(
@@ -111,4 +120,8 @@ internal static class FusedRelation
             keyGradient?.MoveToOuterDisposeScope()
         );
     }
+
+    // a ⊙ f - b ⊙ g in the factors' precision, rounded once.
+    private static Tensor Difference(Tensor a, Tensor b, Tensor factorOfA, Tensor factorOfB, ScalarType type) =>
+        (a * factorOfA).addcmul_(b, factorOfB, -1).to(type);
 }

@@ -89,13 +89,15 @@ public class FusedRelationTests
         var truth = Run(call, RelationForm.Dense, ScalarType.Float64, type);
         var naive = Run(call, RelationForm.Dense, type, type);
         var fused = Run(call, RelationForm.Fused, type, type);
+        // Gradients are differences of attention outputs, which agree to single precision even where they cancel wholly.
+        double cancelled = Floor(ScalarType.Float32) * call.Size / (call.Batch * call.Heads * call.Queries);
         for (int part = 1; part < 3; part++)
         {
             double size = truth[part].abs().max().item<double>();
             double ours = Error(truth[part], fused[part]),
                 theirs = Error(truth[part], naive[part]);
             Assert.True(
-                ours <= AllowedRatio * theirs + Floor(type) * size + 1e-12,
+                ours <= AllowedRatio * theirs + Floor(type) * size + cancelled,
                 $"{call.Name}, {Names[part]}: error {ours:g3} against the naive form's {theirs:g3}; largest entry {size:g3}."
             );
         }
