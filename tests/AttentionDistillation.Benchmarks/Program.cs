@@ -1,1 +1,15 @@
-return 0;
+using AttentionDistillation.Benchmarks;
+
+switch (args.FirstOrDefault())
+{
+    case "relation-check":
+        return RelationCheck.Run(args[1..]);
+    default:
+        Console.Error.WriteLine(
+            """
+            Usage: AttentionDistillation.Benchmarks relation-check [--device cpu|cuda] [--only accuracy|speed]
+              relation-check   every form and kernel of the attention relation against float64, then times and memory
+            """
+        );
+        return 2;
+}
