@@ -26,6 +26,15 @@ public static class AttentionMask
         return allowed!.MoveToOuterDisposeScope();
     }
 
+    /// <summary>The keys that some rows of a causal call may not see, bool [length, S]: key j is later than query i's place i + S - L.</summary>
+    /// <param name="start">The first of the rows.</param>
+    /// <param name="length">How many rows.</param>
+    /// <param name="queries">L.</param>
+    /// <param name="keys">S.</param>
+    /// <param name="device">Where the result lives.</param>
+    public static Tensor Later(long start, long length, long queries, long keys, Device device) =>
+        ones(length, keys, dtype: ScalarType.Bool, device: device).triu(start + keys - queries + 1);
+
     /// <summary>Which queries count in a mean over rows: the real ones that see a key at all.</summary>
     /// <param name="mask">bool [B, S], true = real key, or null. Where L = S and no query mask is given it masks the queries too.</param>
     /// <param name="queryMask">bool [B, L], true = real query, or null.</param>

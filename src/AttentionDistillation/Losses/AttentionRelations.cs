@@ -29,8 +29,11 @@ public enum RelationKind
 /// <remarks>The teacher's tensors receive no gradient. Padded keys are never seen, padded queries never count.</remarks>
 public static class AttentionRelations
 {
-    /// <summary>Maps of more elements than this (B x H x L x S) are not built when the form is chosen by size.</summary>
+    /// <summary>Maps of more elements than this (B x H x L x S) are not built when the form is chosen by size; there other forms are faster.</summary>
     internal const long LargestDenseMap = 1L << 24;
+
+    /// <summary>The same on the CPU, where blocks that stay in the cache win earlier.</summary>
+    internal const long LargestDenseMapOnCpu = 1L << 20;
 
     /// <summary>Mean KL(teacher || student) of a relation.</summary>
     /// <param name="teacherQuery">[B, H, L, Dt].</param>
@@ -207,7 +210,8 @@ public static class AttentionRelations
     private static bool IsDense(RelationInputs relation, AttentionRelationOptions options)
     {
         long mapSize = relation.StudentQuery.size(0) * relation.StudentQuery.size(1) * relation.Queries * relation.Keys;
-        return options.Form == RelationForm.Dense || (options.Form == RelationForm.Auto && mapSize <= LargestDenseMap);
+        long largest = relation.StudentQuery.device_type == DeviceType.CPU ? LargestDenseMapOnCpu : LargestDenseMap;
+        return options.Form == RelationForm.Dense || (options.Form == RelationForm.Auto && mapSize <= largest);
     }
 
     private static (Tensor Rows, Tensor? QueryGradient, Tensor? KeyGradient) RowsAndGradients(
@@ -216,7 +220,11 @@ public static class AttentionRelations
         Tensor? weights
     )
     {
-        if (options.Form != RelationForm.Blockwise && FusedRelation.Serves(relation))
+        // On the CPU blocks in the cache need four matrix products where kernels need ten, so kernels run there only when asked for.
+        bool kernels =
+            options.Form == RelationForm.Fused
+            || (options.Form == RelationForm.Auto && relation.StudentQuery.device_type != DeviceType.CPU);
+        if (kernels && FusedRelation.Serves(relation))
         {
             var fused = FusedRelation.Compute(relation, weights);
             return (fused.Rows, fused.QueryGradient, fused.KeyGradient);

@@ -6,10 +6,11 @@ using static TorchSharp.torch;
 namespace AttentionDistillation.Losses;
 
 /// <summary>
-/// The relation's KL by attention kernels, with the identity of <see cref="BlockwiseRelation"/>: no map exists at all. With n forward
-/// attention calls as the unit the whole costs five: A_t(k_t), A_t(k_s), A_s(k_s), and for the keys' gradient P_sᵀ(g ⊙ q_s) and
-/// P_tᵀ(g ⊙ q_s), each a forward call with queries and keys exchanged (<see cref="AttentionOperators.Transposed"/>), which is cheaper than
-/// a kernel's backward. The first two are one call where the widths allow.
+/// The relation's KL from attention outputs and log-sum-exps alone, by kernels that never build a map. With A_m(X) = softmax(scale_m q_m k_mᵀ) X,
+/// per query row <c>KL = scale_t q_t·A_t(k_t) - lse_t - scale_s q_s·A_t(k_s) + lse_s</c>, and with g the row's weight in the mean
+/// <c>dq_s = g scale_s (A_s(k_s) - A_t(k_s))</c>, <c>dk_s = scale_s (P_sᵀ - P_tᵀ)(g ⊙ q_s)</c>. The whole costs five forward attention calls:
+/// three for the A (the first two in one call where the widths allow), and two for the products with Pᵀ, each a forward call with queries
+/// and keys exchanged (<see cref="AttentionOperators.Transposed"/>), which is cheaper than a kernel's backward.
 /// </summary>
 internal static class FusedRelation
 {
