@@ -201,7 +201,7 @@ internal static class RelationCheck
     }
 
     private static Tensor? Valid(RelationInputs relation, Case call) =>
-        Attention.AttentionMask.CountedQueries(relation.Mask, null, call.Causal, call.Queries, call.Keys);
+        Attention.AttentionMask.CountedQueries(relation.Mask, null, call.Causal, relation.StudentQuery, call.Keys);
 
     private static double Largest(Tensor tensor) => tensor.abs().max().to(ScalarType.Float64).item<double>();
 

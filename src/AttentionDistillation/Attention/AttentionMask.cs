@@ -39,23 +39,29 @@ public static class AttentionMask
     /// <param name="mask">bool [B, S], true = real key, or null. Where L = S and no query mask is given it masks the queries too.</param>
     /// <param name="queryMask">bool [B, L], true = real query, or null.</param>
     /// <param name="isCausal">True when query i sees only keys up to i + S - L.</param>
-    /// <param name="queries">L.</param>
+    /// <param name="query">[B, H, L, D]: gives sizes and device.</param>
     /// <param name="keys">S.</param>
-    /// <returns>bool [B, L]; null when all queries count. Without a mask the rows of a causal call with L above S are all counted.</returns>
-    public static Tensor? CountedQueries(Tensor? mask, Tensor? queryMask, bool isCausal, long queries, long keys)
+    /// <returns>bool [B, L]; null when all queries count.</returns>
+    public static Tensor? CountedQueries(Tensor? mask, Tensor? queryMask, bool isCausal, Tensor query, long keys)
     {
-        if (mask is null || (queryMask is null && queries == keys))
+        long queries = query.size(2),
+            early = isCausal ? queries - keys : 0; // this many queries of a causal call come before the first key
+        if (early <= 0 && (mask is null || (queryMask is null && queries == keys)))
             return (queryMask ?? mask)?.alias();
         using var scope = NewDisposeScope();
-        Tensor sees;
+        Tensor counted;
         if (isCausal)
         {
-            sees = mask.cumsum(-1) > 0; // at key j: a real key up to j
-            sees = queries <= keys ? sees.narrow(1, keys - queries, queries) : nn.functional.pad(sees, [queries - keys, 0]);
+            var real = mask ?? ones(query.size(0), keys, dtype: ScalarType.Bool, device: query.device);
+            var sees = real.cumsum(-1) > 0; // at key j: a real key up to j
+            counted =
+                early > 0
+                    ? cat([zeros(query.size(0), early, dtype: ScalarType.Bool, device: query.device), sees], 1)
+                    : sees.narrow(1, -early, queries);
         }
         else
-            sees = mask.any(-1, true).expand(mask.size(0), queries);
-        return (queryMask is null ? sees : sees.logical_and(queryMask)).MoveToOuterDisposeScope();
+            counted = mask!.any(-1, true).expand(mask.size(0), queries);
+        return (queryMask is null ? counted : counted.logical_and(queryMask)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Scores [B, H, L, S] with -inf where a query may not see a key.</summary>

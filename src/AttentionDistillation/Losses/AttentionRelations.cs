@@ -26,7 +26,7 @@ public enum RelationKind
 /// positions of scale a bᵀ; the loss is KL(teacher || student) of each query's row, in nats, averaged over the rows that count. Relations are
 /// L x L whatever the head width, so teacher and student may have different widths.
 /// </summary>
-/// <remarks>The teacher's tensors receive no gradient. Padded keys are never seen, padded queries never count.</remarks>
+/// <remarks>The teacher's tensors receive no gradient. Padded keys are never seen; padded queries and queries that see no key never count.</remarks>
 public static class AttentionRelations
 {
     /// <summary>Maps of more elements than this (B x H x L x S) are not built when the form is chosen by size; there other forms are faster.</summary>
@@ -63,7 +63,7 @@ public static class AttentionRelations
         // The mean's weights are known now, so value and gradients come out of one pass.
         var sizes = empty(relation.StudentQuery.shape[..3], dtype: relation.Accumulator, device: relation.StudentQuery.device);
         var weights = MaskedReductions.RowWeights(valid, sizes, options.Reduction);
-        bool learns = relation.StudentQuery.requires_grad || relation.StudentKey.requires_grad;
+        bool learns = is_grad_enabled() && (relation.StudentQuery.requires_grad || relation.StudentKey.requires_grad);
         var (rows, queryGradient, keyGradient) = RowsAndGradients(relation, options, learns ? weights : null);
         var value = MaskedReductions.Mean(rows, valid, options.Reduction);
         return (learns ? GivenGradients.Attach(value, [(relation.StudentQuery, queryGradient!), (relation.StudentKey, keyGradient!)]) : value)
@@ -234,8 +234,8 @@ public static class AttentionRelations
     }
 
     // Which queries count, bool [B, L]: real ones that see a key at all.
-    private static Tensor? ValidRows(RelationInputs relation, AttentionRelationOptions options) =>
-        AttentionMask.CountedQueries(relation.Mask, options.QueryMask, relation.IsCausal, relation.Queries, relation.Keys);
+    internal static Tensor? ValidRows(RelationInputs relation, AttentionRelationOptions options) =>
+        AttentionMask.CountedQueries(relation.Mask, options.QueryMask, relation.IsCausal, relation.StudentQuery, relation.Keys);
 
     private static void Check(Tensor tq, Tensor tk, Tensor sq, Tensor sk, Tensor? mask, AttentionRelationOptions options)
     {
