@@ -79,8 +79,8 @@ internal static class RelationCheck
         Console.WriteLine($"relation-check on {Devices.Describe(device)}");
         if (only is null or "accuracy")
             foreach (var (kernel, type) in Kernels(device))
-                foreach (var call in Cases.Where(call => device.type == DeviceType.CUDA || call.Queries <= 512))
-                    Guard($"{kernel} {type} {call.Name}", () => Accuracy(kernel, type, call, device));
+            foreach (var call in Cases.Where(call => device.type == DeviceType.CUDA || call.Queries <= 512))
+                Guard($"{kernel} {type} {call.Name}", () => Accuracy(kernel, type, call, device));
         if (only is null or "speed")
             Speed(device);
         return 0;
@@ -193,9 +193,7 @@ internal static class RelationCheck
 
     private static RelationInputs Relation(Tensor[] inputs, Case call, Device device)
     {
-        var mask = call.Lengths is null
-            ? null
-            : (arange(call.Keys).unsqueeze(0) < tensor(call.Lengths).unsqueeze(1)).to(device);
+        var mask = call.Lengths is null ? null : (arange(call.Keys).unsqueeze(0) < tensor(call.Lengths).unsqueeze(1)).to(device);
         var options = new AttentionRelationOptions { IsCausal = call.Causal };
         return AttentionRelations.Inputs(inputs[0], inputs[1], inputs[2].detach(), inputs[3].detach(), mask, options);
     }
@@ -225,39 +223,39 @@ internal static class RelationCheck
                 }
             );
         foreach (var kernel in kernels)
-            foreach (bool padded in (bool[])[false, true])
-                foreach (var (batch, length) in shapes)
-                    Guard(
-                        $"{kernel} {batch} x {length}",
-                        () =>
-                        {
-                            AttentionOperators.HalfPrecisionKernel = onCuda ? kernel : AttentionKernel.Flash;
-                            double time = Time(
-                                batch,
-                                length,
-                                type,
-                                device,
-                                tensors => Loss(tensors, RelationForm.Fused, padded ? HalfMask(batch, length, device) : null)
-                            );
-                            Report(
-                                $"{batch, 3} x {length, -6} fused {kernel}{(padded ? ", mask" : "")} {time, 9:f2} ms, "
-                                    + $"{time / floors.GetValueOrDefault((batch, length), double.NaN):f2} x floor, {MemoryUsed(device)}"
-                            );
-                        }
+        foreach (bool padded in (bool[])[false, true])
+        foreach (var (batch, length) in shapes)
+            Guard(
+                $"{kernel} {batch} x {length}",
+                () =>
+                {
+                    AttentionOperators.HalfPrecisionKernel = onCuda ? kernel : AttentionKernel.Flash;
+                    double time = Time(
+                        batch,
+                        length,
+                        type,
+                        device,
+                        tensors => Loss(tensors, RelationForm.Fused, padded ? HalfMask(batch, length, device) : null)
                     );
+                    Report(
+                        $"{batch, 3} x {length, -6} fused {kernel}{(padded ? ", mask" : "")} {time, 9:f2} ms, "
+                            + $"{time / floors.GetValueOrDefault((batch, length), double.NaN):f2} x floor, {MemoryUsed(device)}"
+                    );
+                }
+            );
         foreach (var form in (RelationForm[])[RelationForm.Blockwise, RelationForm.Dense])
-            foreach (var (batch, length) in shapes.Where(shape => shape.Batch * Heads * shape.Length * shape.Length <= LargestNaive))
-                Guard(
-                    $"{form} {batch} x {length}",
-                    () =>
-                    {
-                        double time = Time(batch, length, type, device, tensors => Loss(tensors, form, null));
-                        Report(
-                            $"{batch, 3} x {length, -6} {form} {time, 9:f2} ms, "
-                                + $"{time / floors.GetValueOrDefault((batch, length), double.NaN):f2} x floor, {MemoryUsed(device)}"
-                        );
-                    }
-                );
+        foreach (var (batch, length) in shapes.Where(shape => shape.Batch * Heads * shape.Length * shape.Length <= LargestNaive))
+            Guard(
+                $"{form} {batch} x {length}",
+                () =>
+                {
+                    double time = Time(batch, length, type, device, tensors => Loss(tensors, form, null));
+                    Report(
+                        $"{batch, 3} x {length, -6} {form} {time, 9:f2} ms, "
+                            + $"{time / floors.GetValueOrDefault((batch, length), double.NaN):f2} x floor, {MemoryUsed(device)}"
+                    );
+                }
+            );
     }
 
     private static Tensor Floor(Tensor[] tensors) =>

@@ -21,15 +21,11 @@ public static class AttentionContext
         var heads =
             form == RelationForm.Dense || needsMap
                 ? matmul(state.Probabilities(), AttentionMask.RepeatHeads(state.Value, state.Heads))
-                : AttentionOperators.Differentiable(
-                    state.Query,
-                    state.Key,
-                    state.Value,
-                    state.Mask,
-                    state.IsCausal,
-                    state.Scale
-                );
-        return heads.transpose(1, 2).reshape(heads.size(0), heads.size(2), heads.size(1) * heads.size(3)).MoveToOuterDisposeScope();
+                : AttentionOperators.Differentiable(state.Query, state.Key, state.Value, state.Mask, state.IsCausal, state.Scale);
+        return heads
+            .transpose(1, 2)
+            .reshape(heads.size(0), heads.size(2), heads.size(1) * heads.size(3))
+            .MoveToOuterDisposeScope();
     }
 
     /// <summary>Mean squared error of the outputs, over the channels of the queries that count.</summary>
@@ -63,15 +59,7 @@ public static class AttentionContext
                     + "Where only the last axis differs, pass a projection, for example a Linear layer's call."
             );
         var type = given.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
-        var counted = AttentionMask.CountedQueries(
-            student.Mask,
-            queryMask,
-            student.IsCausal,
-            student.Query,
-            student.Key.size(2)
-        );
-        return MaskedReductions
-            .MeanOverPositions((given.to(type) - wanted.to(type)).square(), counted)
-            .MoveToOuterDisposeScope();
+        var counted = AttentionMask.CountedQueries(student.Mask, queryMask, student.IsCausal, student.Query, student.Key.size(2));
+        return MaskedReductions.MeanOverPositions((given.to(type) - wanted.to(type)).square(), counted).MoveToOuterDisposeScope();
     }
 }

@@ -37,7 +37,9 @@ public static class AttentionEntropy
         if (state.Bias is not null)
         {
             if (form is not (RelationForm.Auto or RelationForm.Dense))
-                throw new NotSupportedException("An attention call with a position bias needs its map: use RelationForm.Dense or Auto.");
+                throw new NotSupportedException(
+                    "An attention call with a position bias needs its map: use RelationForm.Dense or Auto."
+                );
             var map = state.Probabilities();
             return MaskedReductions.Mean(special.entr(map).sum(-1), counted, reduction).MoveToOuterDisposeScope();
         }
@@ -48,7 +50,11 @@ public static class AttentionEntropy
                 && state.Query.device_type != DeviceType.CPU
                 && state.Query.numel() / state.Query.size(3) * key.size(2) > AttentionRelations.LargestDenseMap
             );
-        if (kernels && !(state.IsCausal && state.Query.size(2) > key.size(2)) && AttentionOperators.HasKernel(state.Query, key.size(3)))
+        if (
+            kernels
+            && !(state.IsCausal && state.Query.size(2) > key.size(2))
+            && AttentionOperators.HasKernel(state.Query, key.size(3))
+        )
             return Fused(state, key, counted, reduction).MoveToOuterDisposeScope();
         return RowBlocks
             .Mean(

@@ -66,8 +66,11 @@ public static class AttentionRelations
         bool learns = is_grad_enabled() && (relation.StudentQuery.requires_grad || relation.StudentKey.requires_grad);
         var (rows, queryGradient, keyGradient) = RowsAndGradients(relation, options, learns ? weights : null);
         var value = MaskedReductions.Mean(rows, valid, options.Reduction);
-        return (learns ? GivenGradients.Attach(value, [(relation.StudentQuery, queryGradient!), (relation.StudentKey, keyGradient!)]) : value)
-            .MoveToOuterDisposeScope();
+        return (
+            learns
+                ? GivenGradients.Attach(value, [(relation.StudentQuery, queryGradient!), (relation.StudentKey, keyGradient!)])
+                : value
+        ).MoveToOuterDisposeScope();
     }
 
     /// <summary>

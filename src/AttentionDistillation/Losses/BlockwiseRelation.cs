@@ -58,8 +58,7 @@ internal static class BlockwiseRelation
             if (rowWeights is null)
                 continue;
             var error = student.exp_().sub_(probabilities);
-            Part(queryGradient!)
-                .copy_(bmm(error, key.narrow(0, first, count)).mul_(Part(rowWeights) * relation.StudentScale));
+            Part(queryGradient!).copy_(bmm(error, key.narrow(0, first, count)).mul_(Part(rowWeights) * relation.StudentScale));
             keyGradient!.narrow(0, first, count).add_(bmm(error.transpose(1, 2), Part(weighted!)));
 
             Tensor Part(Tensor tensor) => tensor.narrow(0, first, count).narrow(1, start, length);

@@ -71,7 +71,10 @@ internal static class FusedRelation
             relation.StudentScale,
             kernel
         );
-        var (teacherOfTeacher, teacherOfStudent) = (ofTeacher.narrow(3, 0, teacherWidth), ofTeacher.narrow(3, teacherWidth, width));
+        var (teacherOfTeacher, teacherOfStudent) = (
+            ofTeacher.narrow(3, 0, teacherWidth),
+            ofTeacher.narrow(3, teacherWidth, width)
+        );
         var rows =
             (teacherQuery * teacherOfTeacher).sum(-1, type: relation.Accumulator) * relation.TeacherScale
             - (query * teacherOfStudent).sum(-1, type: relation.Accumulator) * relation.StudentScale

@@ -33,7 +33,14 @@ public static class HeadAveragedRelation
         options ??= AttentionRelationOptions.Default;
         using var scope = NewDisposeScope();
         // Each model's own tensors are checked as a relation of theirs alone: only batch and lengths must agree between the two.
-        var teacher = AttentionRelations.Inputs(teacherQuery, teacherKey, teacherQuery.detach(), teacherKey.detach(), mask, options);
+        var teacher = AttentionRelations.Inputs(
+            teacherQuery,
+            teacherKey,
+            teacherQuery.detach(),
+            teacherKey.detach(),
+            mask,
+            options
+        );
         var student = AttentionRelations.Inputs(studentQuery, studentKey, studentQuery, studentKey, mask, options);
         Shapes.RequireSame(teacherQuery, studentQuery, 0, "batch size");
         Shapes.RequireSame(teacherQuery, studentQuery, 2, "query length");

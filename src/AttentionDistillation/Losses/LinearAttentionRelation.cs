@@ -44,9 +44,7 @@ public static class LinearAttentionRelation
             AttentionRelations.ValidRows(relation, options),
             options.IsCausal
         );
-        return RowBlocks
-            .Mean(call, queryFeatures.size(1), options.Reduction, options.Form, Rows)
-            .MoveToOuterDisposeScope();
+        return RowBlocks.Mean(call, queryFeatures.size(1), options.Reduction, options.Form, Rows).MoveToOuterDisposeScope();
 
         Tensor Rows(Tensor[] rows, Tensor[] keys, Tensor? allowed)
         {

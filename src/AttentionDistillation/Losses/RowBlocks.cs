@@ -91,7 +91,9 @@ internal static class RowBlocks
                     continue;
                 var made = autograd.grad([total], [.. learned.Select(which => leaves[which])]);
                 foreach (var (gradient, which) in made.Zip(learned))
-                    (which < call.RowTensors.Length ? gradients[which]!.narrow(2, start, taken) : gradients[which]!).add_(gradient);
+                    (which < call.RowTensors.Length ? gradients[which]!.narrow(2, start, taken) : gradients[which]!).add_(
+                        gradient
+                    );
             }
         }
         var attached = inputs.Zip(gradients).Where(pair => pair.Second is not null).Select(pair => (pair.First, pair.Second!));

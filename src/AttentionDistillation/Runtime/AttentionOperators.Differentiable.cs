@@ -7,14 +7,13 @@ namespace AttentionDistillation.Runtime;
 public static partial class AttentionOperators
 {
     // TorchSharp's binding of this operator has no scale.
-    private static readonly Lazy<jit.CompilationUnit> DifferentiableUnit = new(
-        () =>
-            Compile(
-                """
-                def forward(q, k, v, causal: bool, scale: float):
-                    return torch.scaled_dot_product_attention(q, k, v, None, 0.0, causal, scale=scale)
-                """
-            )
+    private static readonly Lazy<jit.CompilationUnit> DifferentiableUnit = new(() =>
+        Compile(
+            """
+            def forward(q, k, v, causal: bool, scale: float):
+                return torch.scaled_dot_product_attention(q, k, v, None, 0.0, causal, scale=scale)
+            """
+        )
     );
 
     /// <summary>softmax(scale q kᵀ) v, differentiable in all three, at memory that grows with L + S where a kernel serves the call.</summary>

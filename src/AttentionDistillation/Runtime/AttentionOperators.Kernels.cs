@@ -24,49 +24,49 @@ public static partial class AttentionOperators
     /// <summary>The head widths FlashAttention-2 is compiled for: a call costs as much as the next of them (kernel_traits of its release 2).</summary>
     private static readonly long[] FlashWidths = [32, 64, 96, 128, 192, 256];
 
-    // A wrong source aborts the process, so every family compiles alone, at its first use, and only constants are compiled.
-    private static readonly Lazy<jit.CompilationUnit> CpuUnit = new(
-        () =>
-            Compile(
-                """
-                def forward(q, k, v, bias: Optional[Tensor], causal: bool, scale: float):
-                    return torch._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, attn_mask=bias, scale=scale)
-                """
-            )
+    // Only constants are compiled, every family alone and at its first use, so that a libtorch that lacks one operator keeps the others.
+    private static readonly Lazy<jit.CompilationUnit> CpuUnit = new(() =>
+        Compile(
+            """
+            def forward(q, k, v, bias: Optional[Tensor], causal: bool, scale: float):
+                return torch._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, attn_mask=bias, scale=scale)
+            """
+        )
     );
 
-    private static readonly Lazy<jit.CompilationUnit> FlashUnit = new(
-        () =>
-            Compile(
-                """
-                def forward(q, k, v, causal: bool, scale: float):
-                    r = torch._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, False, scale=scale)
-                    return r[0], r[1]
-                """
-            )
+    private static readonly Lazy<jit.CompilationUnit> FlashUnit = new(() =>
+        Compile(
+            """
+            def forward(q, k, v, causal: bool, scale: float):
+                r = torch._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, False, scale=scale)
+                return r[0], r[1]
+            """
+        )
     );
 
-    private static readonly Lazy<jit.CompilationUnit> EfficientUnit = new(
-        () =>
-            Compile(
-                """
-                def forward(q, k, v, bias: Optional[Tensor], causal: bool, scale: float):
-                    r = torch._scaled_dot_product_efficient_attention(q, k, v, bias, True, 0.0, causal, scale=scale)
-                    return r[0], r[1]
-                """
-            )
+    private static readonly Lazy<jit.CompilationUnit> EfficientUnit = new(() =>
+        Compile(
+            """
+            def forward(q, k, v, bias: Optional[Tensor], causal: bool, scale: float):
+                r = torch._scaled_dot_product_efficient_attention(q, k, v, bias, True, 0.0, causal, scale=scale)
+                return r[0], r[1]
+            """
+        )
     );
 
-    private static readonly Lazy<jit.CompilationUnit> CuDnnUnit = new(
-        () =>
-            Compile(
-                """
-                def forward(q, k, v, causal: bool, scale: float):
-                    r = torch._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, causal, False, scale=scale)
-                    return r[0], r[1]
-                """
-            )
+    private static readonly Lazy<jit.CompilationUnit> CuDnnUnit = new(() =>
+        Compile(
+            """
+            def forward(q, k, v, causal: bool, scale: float):
+                r = torch._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, causal, False, scale=scale)
+                return r[0], r[1]
+            """
+        )
     );
+
+    /// <summary>Compiles every source, those of devices that are absent too: the operators' signatures are known to every libtorch.</summary>
+    internal static int CompileAll() =>
+        new[] { CpuUnit, FlashUnit, EfficientUnit, CuDnnUnit, DifferentiableUnit }.Count(unit => unit.Value is not null);
 
     private static jit.CompilationUnit Compile(string source)
     {
@@ -192,7 +192,7 @@ public static partial class AttentionOperators
     }
 
     // [q | 1 1 1] and [k | high middle low]: their product is q·k + bias / scale, each summand exact in the tensors' dtype.
-    private static (Tensor Query, Tensor Key) WithBiasFeatures(Tensor query, Tensor key, Tensor keyBias, double scale)
+    internal static (Tensor Query, Tensor Key) WithBiasFeatures(Tensor query, Tensor key, Tensor keyBias, double scale)
     {
         var rest = (keyBias / scale).expand(key.size(0), key.size(1), key.size(2));
         if (query.dtype == ScalarType.Float16)
@@ -212,15 +212,13 @@ public static partial class AttentionOperators
         [
             query,
             query.new_ones(1).expand(query.size(0), query.size(1), query.size(2), BiasFeatures),
-            .. filling > 0
-                ? new[] { query.new_zeros(1).expand(query.size(0), query.size(1), query.size(2), filling) }
-                : [],
+            .. filling > 0 ? new[] { query.new_zeros(1).expand(query.size(0), query.size(1), query.size(2), filling) } : [],
         ];
         return (cat(queryParts, 3), cat(parts, 3));
     }
 
     // The width at which the fewest columns are computed in all: one wide call, or several narrow ones that each repeat the scores.
-    private static long BestWidth(long queryWidth, long valueWidth, long widest)
+    internal static long BestWidth(long queryWidth, long valueWidth, long widest)
     {
         long narrow = RoundUp(queryWidth, WidthMultiple),
             wide = RoundUp(Math.Max(queryWidth, valueWidth), WidthMultiple);

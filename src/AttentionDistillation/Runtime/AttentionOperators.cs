@@ -129,7 +129,9 @@ public static partial class AttentionOperators
         using var scope = NewDisposeScope();
         long missing = key.size(2) - query.size(2);
         if (missing < 0)
-            throw new NotSupportedException("A causal map with more queries than keys has rows that see nothing; use the block-wise form.");
+            throw new NotSupportedException(
+                "A causal map with more queries than keys has rows that see nothing; use the block-wise form."
+            );
         if (missing > 0)
         {
             query = cat([query.new_zeros(query.size(0), query.size(1), missing, query.size(3)), query], 2);
@@ -204,7 +206,11 @@ public static partial class AttentionOperators
         if (query.device_type != device)
             return $"runs on {device}, but the tensors are on {query.device_type}.";
         bool half = query.dtype is ScalarType.BFloat16 or ScalarType.Float16;
-        if (!half && query.dtype != ScalarType.Float32 && !(kernel == AttentionKernel.CpuFlash && query.dtype == ScalarType.Float64))
+        if (
+            !half
+            && query.dtype != ScalarType.Float32
+            && !(kernel == AttentionKernel.CpuFlash && query.dtype == ScalarType.Float64)
+        )
             return $"does not serve {query.dtype}.";
         if (kernel is AttentionKernel.Flash or AttentionKernel.CuDnn && !half)
             return $"needs bfloat16 or float16, but the tensors are {query.dtype}.";

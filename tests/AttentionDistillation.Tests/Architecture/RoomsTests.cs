@@ -77,7 +77,11 @@ public partial class RoomsTests
             | System.Reflection.BindingFlags.Instance
             | System.Reflection.BindingFlags.Static
             | System.Reflection.BindingFlags.DeclaredOnly;
-        foreach (var type in typeof(Runtime.TorchRuntime).Assembly.GetTypes().Where(type => RoomOf(type) is not null))
+        foreach (
+            var type in typeof(global::AttentionDistillation.Runtime.TorchRuntime)
+                .Assembly.GetTypes()
+                .Where(type => RoomOf(type) is not null)
+        )
         {
             var used = type.GetFields(All)
                 .Select(field => field.FieldType)
@@ -108,7 +112,7 @@ public partial class RoomsTests
     private static string? RoomOf(Type type) =>
         type.Namespace is { } name
         && name.StartsWith("AttentionDistillation.", StringComparison.Ordinal)
-        && type.Assembly == typeof(Runtime.TorchRuntime).Assembly
+        && type.Assembly == typeof(global::AttentionDistillation.Runtime.TorchRuntime).Assembly
             ? name.Split('.')[1]
             : null;
 

@@ -142,6 +142,9 @@ public class FusedRelationTests
     private static void CloseWithFloor(Tensor expected, Tensor actual, double tolerance, string what)
     {
         double size = expected.abs().max().item<double>();
-        Assert.True(Error(expected, actual) <= tolerance * size + 1e-13, $"{what}: error {Error(expected, actual):g3}, size {size:g3}.");
+        Assert.True(
+            Error(expected, actual) <= tolerance * size + 1e-13,
+            $"{what}: error {Error(expected, actual):g3}, size {size:g3}."
+        );
     }
 }
