@@ -7,7 +7,7 @@ switch (args.FirstOrDefault())
     default:
         Console.Error.WriteLine(
             """
-            Usage: AttentionDistillation.Benchmarks relation-check [--device cpu|cuda] [--only accuracy|speed]
+            Usage: AttentionDistillation.Benchmarks relation-check [--device cpu|cuda] [--only accuracy|backward|speed]
               relation-check   every form and kernel of the attention relation against float64, then times and memory
             """
         );

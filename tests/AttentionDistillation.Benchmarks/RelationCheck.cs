@@ -81,6 +81,14 @@ internal static class RelationCheck
             foreach (var (kernel, type) in Kernels(device))
             foreach (var call in Cases.Where(call => device.type == DeviceType.CUDA || call.Queries <= 512))
                 Guard($"{kernel} {type} {call.Name}", () => Accuracy(kernel, type, call, device));
+        if (only is null or "backward")
+        {
+            FusedRelation.Path = FusedRelation.TransposedPath.Backward;
+            var kernel = device.type == DeviceType.CUDA ? AttentionKernel.Flash : AttentionKernel.CpuFlash;
+            foreach (var call in Cases.Where(call => call.Queries <= 512))
+                Guard($"backward {call.Name}", () => Accuracy(kernel, ScalarType.BFloat16, call, device));
+            FusedRelation.Path = FusedRelation.TransposedPath.Forward;
+        }
         if (only is null or "speed")
             Speed(device);
         return 0;
@@ -132,7 +140,7 @@ internal static class RelationCheck
                 }
             )
         );
-        Report($"{kernel, -15} {type, -9} {call.Name, -20} {text}");
+        Report($"{kernel, -15} {FusedRelation.Path, -8} {type, -9} {call.Name, -20} {text}");
     }
 
     private static Tensor[] Truth(Tensor[] inputs, Case call, Device device)

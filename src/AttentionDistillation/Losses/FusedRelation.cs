@@ -17,6 +17,19 @@ internal static class FusedRelation
     /// <summary>The smallest normal float32; keeps the weights of a sequence without counted rows from 0 / 0.</summary>
     private const double SmallestWeight = 1.17549435e-38;
 
+    /// <summary>How the products with Pᵀ in the keys' gradient are computed.</summary>
+    internal enum TransposedPath
+    {
+        /// <summary>A forward call with queries and keys exchanged: the least arithmetic.</summary>
+        Forward,
+
+        /// <summary>The gradient that the library's attention gives its values: no exchanged call, about twice the arithmetic.</summary>
+        Backward,
+    }
+
+    /// <summary>The path in use; the other one is there to check it against.</summary>
+    internal static TransposedPath Path { get; set; } = TransposedPath.Forward;
+
     /// <summary>Rows' KL [B, H, L] and, where weights were given, the gradients of the weighted sum in the student's dtype.</summary>
     internal sealed record Pieces(
         Tensor TeacherLogSumExp,
@@ -97,6 +110,14 @@ internal static class FusedRelation
 
             (Tensor Columns, Tensor Factor) Columns(Tensor rowQuery, Tensor columnKey, Tensor logSumExp, double scale)
             {
+                if (Path == TransposedPath.Backward)
+                {
+                    var given = (query * scaled).to(computed);
+                    return (
+                        ValueGradient(rowQuery, columnKey, given, relation, scale),
+                        ones([], dtype: relation.Accumulator, device: key.device)
+                    );
+                }
                 var rowBias = (logWeights - logSumExp).clamp_min_(AttentionOperators.HiddenKeyBias);
                 var (columns, logFactor) = AttentionOperators.Transposed(
                     rowQuery,
@@ -123,6 +144,19 @@ internal static class FusedRelation
             queryGradient?.MoveToOuterDisposeScope(),
             keyGradient?.MoveToOuterDisposeScope()
         );
+    }
+
+    // Pᵀ G by autograd: what attention gives its values for the output gradient G.
+    private static Tensor ValueGradient(Tensor query, Tensor key, Tensor outputGradient, RelationInputs relation, double scale)
+    {
+        using var grad = enable_grad();
+        using var scope = NewDisposeScope();
+        var value = zeros_like(key.narrow(3, 0, 1))
+            .expand(key.size(0), key.size(1), key.size(2), outputGradient.size(3))
+            .contiguous()
+            .requires_grad_();
+        var output = AttentionOperators.Differentiable(query, key, value, relation.Mask, relation.IsCausal, scale);
+        return autograd.grad([output], [value], [outputGradient])[0].MoveToOuterDisposeScope();
     }
 
     // a ⊙ f - b ⊙ g in the factors' precision, rounded once.

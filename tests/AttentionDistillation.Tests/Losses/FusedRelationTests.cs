@@ -75,6 +75,27 @@ public class FusedRelationTests
     }
 
     [Theory]
+    [InlineData("widths")]
+    [InlineData("causal and padded")]
+    [InlineData("causal with a past, padded")]
+    [InlineData("cross, one without keys")]
+    public void BothPathsToTheKeysGradientAgree(string name)
+    {
+        var expected = Run(Calls[name], RelationForm.Fused, ScalarType.Float64);
+        FusedRelation.Path = FusedRelation.TransposedPath.Backward;
+        try
+        {
+            var actual = Run(Calls[name], RelationForm.Fused, ScalarType.Float64);
+            for (int part = 0; part < expected.Length; part++)
+                CloseWithFloor(expected[part], actual[part], 1e-9, Names[part]);
+        }
+        finally
+        {
+            FusedRelation.Path = FusedRelation.TransposedPath.Forward;
+        }
+    }
+
+    [Theory]
     [MemberData(nameof(Cases))]
     public void AsExactAsTheNaiveFormInSingle(string name) => AsExactAsNaive(Calls[name], ScalarType.Float32);
 
