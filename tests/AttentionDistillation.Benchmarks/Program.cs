@@ -8,6 +8,7 @@ switch (args.FirstOrDefault())
         Console.Error.WriteLine(
             """
             Usage: AttentionDistillation.Benchmarks relation-check [--device cpu|cuda] [--only accuracy|backward|speed]
+                   AttentionDistillation.Benchmarks relation-check --one floor|flash|cudnn|fused|blockwise|dense --shape BxL
               relation-check   every form and kernel of the attention relation against float64, then times and memory
             """
         );

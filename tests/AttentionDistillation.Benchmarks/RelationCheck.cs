@@ -22,7 +22,8 @@ internal static class RelationCheck
         long Width,
         long[]? Lengths = null,
         bool Causal = false,
-        double Size = 1.0
+        double Size = 1.0,
+        double Distance = 0.0
     );
 
     private static readonly Case[] Cases =
@@ -39,6 +40,7 @@ internal static class RelationCheck
         new("causal with a past", 2, 4, 100, 192, 64, 32, [192, 150], true),
         new("cross", 2, 4, 100, 300, 64, 64, [300, 40]),
         new("large scores", 2, 4, 256, 256, 64, 64, [256, 100], false, 3),
+        new("student near teacher", 2, 4, 256, 256, 64, 64, Distance: 0.1),
         new("long, half padded", 2, 2, 8192, 8192, 64, 64, [8192, 4096]),
     ];
 
@@ -77,6 +79,11 @@ internal static class RelationCheck
         var device = Devices.Resolve(Option("--device"));
         string? only = Option("--only");
         Console.WriteLine($"relation-check on {Devices.Describe(device)}");
+        if (Option("--one") is { } one)
+        {
+            One(one, Option("--shape") ?? "1x2048", device);
+            return 0;
+        }
         if (only is null or "accuracy")
             foreach (var (kernel, type) in Kernels(device))
             foreach (var call in Cases.Where(call => device.type == DeviceType.CUDA || call.Queries <= 512))
@@ -136,7 +143,8 @@ internal static class RelationCheck
                     double size = Math.Max(Largest(truth[part]), 1e-30),
                         fused = Largest(ours[part].@double() - truth[part]) / size,
                         plain = Largest(naive[part].@double() - truth[part]) / size;
-                    return $"{name} {fused:e1} (naive {plain:e1}, x{fused / Math.Max(plain, 1e-30):f2})";
+                    string ratio = plain == 0.0 ? "" : $", x{fused / plain:f2}";
+                    return $"{name} {fused:0.0e-0} (naive {plain:0.0e-0}{ratio})";
                 }
             )
         );
@@ -190,13 +198,11 @@ internal static class RelationCheck
             (randn([call.Batch, call.Heads, length, width], dtype: ScalarType.Float32, generator: generator) * call.Size)
                 .to(type)
                 .to(device);
-        return
-        [
-            Normal(call.Queries, call.TeacherWidth),
-            Normal(call.Keys, call.TeacherWidth),
-            Normal(call.Queries, call.Width),
-            Normal(call.Keys, call.Width),
-        ];
+        var (teacherQuery, teacherKey) = (Normal(call.Queries, call.TeacherWidth), Normal(call.Keys, call.TeacherWidth));
+        var (query, key) = (Normal(call.Queries, call.Width), Normal(call.Keys, call.Width));
+        return call.Distance == 0.0
+            ? [teacherQuery, teacherKey, query, key]
+            : [teacherQuery, teacherKey, teacherQuery + query * call.Distance, teacherKey + key * call.Distance];
     }
 
     private static RelationInputs Relation(Tensor[] inputs, Case call, Device device)
@@ -266,6 +272,28 @@ internal static class RelationCheck
             );
     }
 
+    // One form at one shape in a process of its own, so that its peak memory is its own.
+    private static void One(string what, string shape, Device device)
+    {
+        long[] sizes =
+        [
+            .. shape.Split('x').Select(number => long.Parse(number, System.Globalization.CultureInfo.InvariantCulture)),
+        ];
+        var type = device.type == DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32;
+        Func<Tensor[], Tensor> loss = Floor;
+        if (Enum.TryParse(what, true, out AttentionKernel kernel) && kernel is AttentionKernel.Flash or AttentionKernel.CuDnn)
+        {
+            AttentionOperators.HalfPrecisionKernel = kernel;
+            loss = tensors => Loss(tensors, RelationForm.Fused, null);
+        }
+        else if (Enum.TryParse(what, true, out RelationForm form))
+            loss = tensors => Loss(tensors, form, null);
+        Time(1, 64, type, device, loss);
+        string before = MemoryUsed(device);
+        double time = Time(sizes[0], sizes[1], type, device, loss);
+        Report($"{shape} {what} {time:f2} ms; before {before}, after {MemoryUsed(device)}");
+    }
+
     private static Tensor Floor(Tensor[] tensors) =>
         nn.functional.scaled_dot_product_attention(tensors[2], tensors[3], tensors[3]).sum(type: ScalarType.Float32);
 
@@ -281,7 +309,8 @@ internal static class RelationCheck
     private static double Time(long batch, long length, ScalarType type, Device device, Func<Tensor[], Tensor> loss)
     {
         using var scope = NewDisposeScope();
-        var tensors = Draw(new("", batch, Heads, length, length, Width, Width), type, device);
+        Seeds.SetGlobal(Seed, "speed");
+        Tensor[] tensors = [.. Enumerable.Range(0, 4).Select(_ => randn([batch, Heads, length, Width], type, device))];
         tensors[2].requires_grad_();
         tensors[3].requires_grad_();
         double best = double.PositiveInfinity;
@@ -307,10 +336,19 @@ internal static class RelationCheck
             cuda.synchronize(device);
     }
 
-    private static string MemoryUsed(Device device) =>
-        device.type == DeviceType.CUDA
-            ? $"device memory in use so far {DeviceMemory.UsedBytes() / Math.Pow(2, 30):f2} GiB"
-            : $"peak of this process so far {System.Diagnostics.Process.GetCurrentProcess().PeakWorkingSet64 / Math.Pow(2, 30):f2} GiB";
+    private static string MemoryUsed(Device device)
+    {
+        if (device.type != DeviceType.CUDA)
+            return $"peak of this process so far {System.Diagnostics.Process.GetCurrentProcess().PeakWorkingSet64 / Math.Pow(2, 30):f2} GiB";
+        try
+        {
+            return $"device memory in use so far {DeviceMemory.UsedBytes() / Math.Pow(2, 30):f2} GiB";
+        }
+        catch (Exception error) when (error is DllNotFoundException or EntryPointNotFoundException or InvalidOperationException)
+        {
+            return $"device memory unknown ({error.GetType().Name})";
+        }
+    }
 
     private static void Guard(string what, Action action)
     {
