@@ -52,10 +52,7 @@ public sealed unsafe class SafeTensorsFile : ICheckpoint
         long length = new FileInfo(path).Length;
         PickleFiles.Refuse(path);
         if (length < SafeTensorsHeader.LengthBytes)
-            throw SafeTensorsHeader.Bad(
-                path,
-                $"it has {length} bytes, fewer than the {SafeTensorsHeader.LengthBytes} of the header's length"
-            );
+            throw SafeTensorsHeader.Bad(path, $"it has {length} bytes, fewer than the {SafeTensorsHeader.LengthBytes} of the header's length");
         MemoryMappedFile? map = null;
         MemoryMappedViewAccessor? view = null;
         byte* pointer = null;
@@ -74,10 +71,7 @@ public sealed unsafe class SafeTensorsFile : ICheckpoint
                     $"its header claims {headerLength} bytes, more than the {SafeTensorsHeader.MaximumLength} the format allows"
                 );
             if ((long)headerLength > length - SafeTensorsHeader.LengthBytes)
-                throw SafeTensorsHeader.Bad(
-                    path,
-                    $"its header claims {headerLength} bytes, but the file has {length}: it is truncated"
-                );
+                throw SafeTensorsHeader.Bad(path, $"its header claims {headerLength} bytes, but the file has {length}: it is truncated");
             var json = new ReadOnlySpan<byte>(start + SafeTensorsHeader.LengthBytes, (int)headerLength);
             var (entries, metadata) = SafeTensorsHeader.Parse(json, length, path);
             return new SafeTensorsFile(path, map, view, start, entries, metadata);

@@ -128,10 +128,7 @@ internal static class SafeTensorsHeader
         foreach (var item in array.EnumerateArray())
         {
             if (item.ValueKind != JsonValueKind.Number || !item.TryGetInt64(out long number) || number < 0)
-                throw Bad(
-                    path,
-                    $"the tensor '{name}' has {item.GetRawText()} in its {field}, expected whole numbers from 0 to 2^63 - 1"
-                );
+                throw Bad(path, $"the tensor '{name}' has {item.GetRawText()} in its {field}, expected whole numbers from 0 to 2^63 - 1");
             numbers.Add(number);
         }
         return [.. numbers];
@@ -146,18 +143,11 @@ internal static class SafeTensorsHeader
                 bits = checked(bits * size);
             return bits % 8 == 0
                 ? bits / 8
-                : throw Bad(
-                    path,
-                    $"the tensor '{name}' is {type.Name} [{string.Join(", ", shape)}], which is no whole number of bytes"
-                );
+                : throw Bad(path, $"the tensor '{name}' is {type.Name} [{string.Join(", ", shape)}], which is no whole number of bytes");
         }
         catch (OverflowException error)
         {
-            throw Bad(
-                path,
-                $"the tensor '{name}' has the shape [{string.Join(", ", shape)}], whose size overflows 64 bits",
-                error
-            );
+            throw Bad(path, $"the tensor '{name}' has the shape [{string.Join(", ", shape)}], whose size overflows 64 bits", error);
         }
     }
 
@@ -170,18 +160,12 @@ internal static class SafeTensorsHeader
             if (entry.Offset < position)
                 throw Bad(path, $"the tensor '{entry.Name}' overlaps {previous} by {position - entry.Offset} bytes");
             if (entry.Offset > position)
-                throw Bad(
-                    path,
-                    $"there is a hole of {entry.Offset - position} bytes between {previous} and the tensor '{entry.Name}'"
-                );
+                throw Bad(path, $"there is a hole of {entry.Offset - position} bytes between {previous} and the tensor '{entry.Name}'");
             position = entry.Offset + entry.Length;
             previous = $"'{entry.Name}'";
         }
         if (position > fileLength)
-            throw Bad(
-                path,
-                $"it is truncated: its header describes {position} bytes, but the file has {fileLength}. Copy or download it again"
-            );
+            throw Bad(path, $"it is truncated: its header describes {position} bytes, but the file has {fileLength}. Copy or download it again");
         if (position < fileLength)
             throw Bad(path, $"{fileLength - position} bytes follow the last tensor, which no entry of the header describes");
     }
