@@ -257,6 +257,9 @@ internal static class RelationCheck
                     );
                 }
             );
+        var (longBatch, longLength) = shapes.First(shape => shape.Length == LongestOnCpu);
+        foreach (var kernel in kernels)
+            Pieces(kernel, longBatch, longLength, type, device);
         foreach (var form in (RelationForm[])[RelationForm.Blockwise, RelationForm.Dense])
         foreach (var (batch, length) in shapes.Where(shape => shape.Batch * Heads * shape.Length * shape.Length <= LargestNaive))
             Guard(
@@ -268,6 +271,33 @@ internal static class RelationCheck
                         $"{batch, 3} x {length, -6} {form} {time, 9:f2} ms, "
                             + $"{time / floors.GetValueOrDefault((batch, length), double.NaN):f2} x floor, {MemoryUsed(device)}"
                     );
+                }
+            );
+    }
+
+    // Where the fused form's time goes: its attention calls alone; what is left of the whole is pointwise work.
+    private static void Pieces(AttentionKernel kernel, long batch, long length, ScalarType type, Device device)
+    {
+        var mask = HalfMask(batch, length, device);
+        var bias = AttentionOperators.KeyBias(mask, ScalarType.Float32);
+        double scale = 1.0 / Math.Sqrt(Width);
+        (string Name, Func<Tensor[], (Tensor, Tensor)> Call)[] calls =
+        [
+            ("A_s(k_s)", t => AttentionOperators.Forward(t[2], t[3], t[3], null, false, scale, kernel)),
+            ("A_s(k_s), mask", t => AttentionOperators.Forward(t[2], t[3], t[3], bias, false, scale, kernel)),
+            ("A_t([k_t k_s])", t => AttentionOperators.Forward(t[0], t[1], cat([t[1], t[3]], 3), null, false, scale, kernel)),
+            (
+                "P' g q",
+                t => AttentionOperators.Transposed(t[2], t[3], t[2], bias!.expand(batch, Heads, length), false, scale, kernel)
+            ),
+        ];
+        foreach (var (name, call) in calls)
+            Guard(
+                $"{kernel} {name}",
+                () =>
+                {
+                    double time = Time(batch, length, type, device, call);
+                    Report($"{batch, 3} x {length, -6} {kernel} {name} {time:f2} ms");
                 }
             );
     }
@@ -305,8 +335,14 @@ internal static class RelationCheck
         < tensor(Enumerable.Range(0, (int)batch).Select(row => row % 2 == 0 ? length : length / 2).ToArray(), device: device)
             .unsqueeze(1);
 
+    private static double Time(long batch, long length, ScalarType type, Device device, Func<Tensor[], Tensor> loss) =>
+        Least(batch, length, type, device, tensors => loss(tensors).backward());
+
+    private static double Time(long batch, long length, ScalarType type, Device device, Func<Tensor[], (Tensor, Tensor)> call) =>
+        Least(batch, length, type, device, tensors => call(tensors));
+
     // Least of several runs, in milliseconds.
-    private static double Time(long batch, long length, ScalarType type, Device device, Func<Tensor[], Tensor> loss)
+    private static double Least(long batch, long length, ScalarType type, Device device, Action<Tensor[]> step)
     {
         using var scope = NewDisposeScope();
         Seeds.SetGlobal(Seed, "speed");
@@ -314,17 +350,17 @@ internal static class RelationCheck
         tensors[2].requires_grad_();
         tensors[3].requires_grad_();
         double best = double.PositiveInfinity;
-        for (int run = 0; run < WarmUps + Repetitions; run++)
+        for (int repetition = 0; repetition < WarmUps + Repetitions; repetition++)
         {
-            using var step = NewDisposeScope();
+            using var run = NewDisposeScope();
             Synchronize(device);
             long start = System.Diagnostics.Stopwatch.GetTimestamp();
-            loss(tensors).backward();
+            step(tensors);
             Synchronize(device);
             double elapsed = System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalMilliseconds;
             tensors[2].grad = null;
             tensors[3].grad = null;
-            if (run >= WarmUps)
+            if (repetition >= WarmUps)
                 best = Math.Min(best, elapsed);
         }
         return best;
