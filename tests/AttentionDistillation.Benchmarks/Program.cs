@@ -1,1 +1,16 @@
-return 0;
+using AttentionDistillation.Benchmarks;
+
+switch (args.FirstOrDefault())
+{
+    case "relation-check":
+        return RelationCheck.Run(args[1..]);
+    default:
+        Console.Error.WriteLine(
+            """
+            Usage: AttentionDistillation.Benchmarks relation-check [--device cpu|cuda] [--only accuracy|backward|speed]
+                   AttentionDistillation.Benchmarks relation-check --one floor|flash|cudnn|fused|blockwise|dense --shape BxL
+              relation-check   every form and kernel of the attention relation against float64, then times and memory
+            """
+        );
+        return 2;
+}

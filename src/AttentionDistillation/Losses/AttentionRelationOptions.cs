@@ -5,14 +5,23 @@ namespace AttentionDistillation.Losses;
 /// <summary>How an attention relation's KL is computed. All forms give the same value and gradient.</summary>
 public enum RelationForm
 {
-    /// <summary>By size: <see cref="Dense"/> for short sequences, <see cref="Blockwise"/> where maps would be large.</summary>
+    /// <summary>
+    /// By size and device: <see cref="Dense"/> for short sequences; where maps would be large <see cref="Blockwise"/> on the CPU, elsewhere
+    /// <see cref="Fused"/>, or block-wise where no attention kernel serves the call.
+    /// </summary>
     Auto,
 
     /// <summary>The definition: both maps are built, memory grows with L x S. The truth that the other forms must match.</summary>
     Dense,
 
-    /// <summary>By attention outputs and log-sum-exps: no more than a block of rows of a map exists at a time, memory grows with L + S.</summary>
+    /// <summary>By the definition, a block of rows at a time: no more than a block of each map exists, memory grows with L + S.</summary>
     Blockwise,
+
+    /// <summary>
+    /// By attention outputs and log-sum-exps of attention kernels: maps exist nowhere, memory grows with L + S. Block-wise where no kernel
+    /// serves the call.
+    /// </summary>
+    Fused,
 }
 
 /// <summary>Settings of an attention relation's KL.</summary>

@@ -26,11 +26,14 @@ public enum RelationKind
 /// positions of scale a bᵀ; the loss is KL(teacher || student) of each query's row, in nats, averaged over the rows that count. Relations are
 /// L x L whatever the head width, so teacher and student may have different widths.
 /// </summary>
-/// <remarks>The teacher's tensors receive no gradient. Padded keys are never seen, padded queries never count.</remarks>
+/// <remarks>The teacher's tensors receive no gradient. Padded keys are never seen; padded queries and queries that see no key never count.</remarks>
 public static class AttentionRelations
 {
-    /// <summary>Maps of more elements than this (B x H x L x S) are not built when the form is chosen by size.</summary>
+    /// <summary>Maps of more elements than this (B x H x L x S) are not built when the form is chosen by size; there other forms are faster.</summary>
     internal const long LargestDenseMap = 1L << 24;
+
+    /// <summary>The same on the CPU, where blocks that stay in the cache win earlier.</summary>
+    internal const long LargestDenseMapOnCpu = 1L << 20;
 
     /// <summary>Mean KL(teacher || student) of a relation.</summary>
     /// <param name="teacherQuery">[B, H, L, Dt].</param>
@@ -57,15 +60,17 @@ public static class AttentionRelations
         if (IsDense(relation, options))
             return MaskedReductions.Mean(DenseRelation.KlRows(relation), valid, options.Reduction).MoveToOuterDisposeScope();
 
-        // The mean's weights are known now, so value and gradients come out of one pass over the blocks. The gradients enter the graph
-        // through a term that is linear in the student's tensors and cancels in the value.
-        var sizes = empty(relation.StudentQuery.shape[..3], dtype: relation.Accumulator, device: DeviceOf(relation));
-        var pieces = BlockwiseRelation.Compute(relation, MaskedReductions.RowWeights(valid, sizes, options.Reduction));
-        var value = MaskedReductions.Mean(pieces.Rows, valid, options.Reduction);
-        var linear =
-            (relation.StudentQuery * pieces.QueryGradient!.to(relation.StudentQuery.dtype)).sum(relation.Accumulator)
-            + (relation.StudentKey * pieces.KeyGradient!.to(relation.StudentKey.dtype)).sum(relation.Accumulator);
-        return (value + (linear - linear.detach())).MoveToOuterDisposeScope();
+        // The mean's weights are known now, so value and gradients come out of one pass.
+        var sizes = empty(relation.StudentQuery.shape[..3], dtype: relation.Accumulator, device: relation.StudentQuery.device);
+        var weights = MaskedReductions.RowWeights(valid, sizes, options.Reduction);
+        bool learns = is_grad_enabled() && (relation.StudentQuery.requires_grad || relation.StudentKey.requires_grad);
+        var (rows, queryGradient, keyGradient) = RowsAndGradients(relation, options, learns ? weights : null);
+        var value = MaskedReductions.Mean(rows, valid, options.Reduction);
+        return (
+            learns
+                ? GivenGradients.Attach(value, [(relation.StudentQuery, queryGradient!), (relation.StudentKey, keyGradient!)])
+                : value
+        ).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -87,7 +92,7 @@ public static class AttentionRelations
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var relation = Inputs(teacherQuery, teacherKey, studentQuery, studentKey, mask, options);
-        var rows = IsDense(relation, options) ? DenseRelation.KlRows(relation) : BlockwiseRelation.Compute(relation, null).Rows;
+        var rows = IsDense(relation, options) ? DenseRelation.KlRows(relation) : RowsAndGradients(relation, options, null).Rows;
         if (ValidRows(relation, options) is { } valid)
             rows = rows.masked_fill(valid.unsqueeze(1).logical_not(), 0.0);
         return rows.MoveToOuterDisposeScope();
@@ -208,13 +213,32 @@ public static class AttentionRelations
     private static bool IsDense(RelationInputs relation, AttentionRelationOptions options)
     {
         long mapSize = relation.StudentQuery.size(0) * relation.StudentQuery.size(1) * relation.Queries * relation.Keys;
-        return options.Form == RelationForm.Dense || (options.Form == RelationForm.Auto && mapSize <= LargestDenseMap);
+        long largest = relation.StudentQuery.device_type == DeviceType.CPU ? LargestDenseMapOnCpu : LargestDenseMap;
+        return options.Form == RelationForm.Dense || (options.Form == RelationForm.Auto && mapSize <= largest);
     }
 
-    private static Device DeviceOf(RelationInputs relation) => relation.StudentQuery.device;
+    private static (Tensor Rows, Tensor? QueryGradient, Tensor? KeyGradient) RowsAndGradients(
+        RelationInputs relation,
+        AttentionRelationOptions options,
+        Tensor? weights
+    )
+    {
+        // On the CPU blocks in the cache need four matrix products where kernels need ten, so kernels run there only when asked for.
+        bool kernels =
+            options.Form == RelationForm.Fused
+            || (options.Form == RelationForm.Auto && relation.StudentQuery.device_type != DeviceType.CPU);
+        if (kernels && FusedRelation.Serves(relation))
+        {
+            var fused = FusedRelation.Compute(relation, weights);
+            return (fused.Rows, fused.QueryGradient, fused.KeyGradient);
+        }
+        var blocks = BlockwiseRelation.Compute(relation, weights);
+        return (blocks.Rows, blocks.QueryGradient, blocks.KeyGradient);
+    }
 
-    private static Tensor? ValidRows(RelationInputs relation, AttentionRelationOptions options) =>
-        options.QueryMask ?? (relation.Queries == relation.Keys ? relation.Mask : null);
+    // Which queries count, bool [B, L]: real ones that see a key at all.
+    internal static Tensor? ValidRows(RelationInputs relation, AttentionRelationOptions options) =>
+        AttentionMask.CountedQueries(relation.Mask, options.QueryMask, relation.IsCausal, relation.StudentQuery, relation.Keys);
 
     private static void Check(Tensor tq, Tensor tk, Tensor sq, Tensor sk, Tensor? mask, AttentionRelationOptions options)
     {

@@ -59,11 +59,11 @@ internal static class MiniLmGoldens
 
     private static Dictionary<string, Tensor> RelationKlAttention(GoldenInputs inputs)
     {
-        var options = Options(inputs) with { Form = RelationForm.Blockwise };
+        var options = Options(inputs) with { Form = RelationForm.Fused };
         var mask = inputs.Optional("mask");
         var (studentQuery, studentKey) = (inputs["sq"].detach().requires_grad_(), inputs["sk"].detach().requires_grad_());
         var relation = AttentionRelations.Inputs(inputs["tq"], inputs["tk"], studentQuery, studentKey, mask, options);
-        var pieces = BlockwiseRelation.Compute(relation, null);
+        var pieces = FusedRelation.Compute(relation, null);
         var loss = AttentionRelations.KlDivergence(inputs["tq"], inputs["tk"], studentQuery, studentKey, mask, options);
         loss.backward();
         return new()

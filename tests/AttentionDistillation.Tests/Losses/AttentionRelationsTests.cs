@@ -52,6 +52,7 @@ public class AttentionRelationsTests
     [Theory]
     [InlineData(RelationForm.Dense)]
     [InlineData(RelationForm.Blockwise)]
+    [InlineData(RelationForm.Fused)]
     public void GradientIsThatOfFiniteDifferences(RelationForm form)
     {
         var random = new RandomTensors(2);
@@ -66,6 +67,7 @@ public class AttentionRelationsTests
     [Theory]
     [InlineData(RelationForm.Dense)]
     [InlineData(RelationForm.Blockwise)]
+    [InlineData(RelationForm.Fused)]
     public void PaddingChangesNothing(RelationForm form)
     {
         var random = new RandomTensors(3);
@@ -100,6 +102,7 @@ public class AttentionRelationsTests
     [Theory]
     [InlineData(RelationForm.Dense)]
     [InlineData(RelationForm.Blockwise)]
+    [InlineData(RelationForm.Fused)]
     public void AWhollyPaddedSequenceIsLeftOut(RelationForm form)
     {
         var random = new RandomTensors(4);
@@ -194,6 +197,44 @@ public class AttentionRelationsTests
             AttentionRelations.KlRows(moved[0], moved[1], moved[2], moved[3], null),
             1e-12
         );
+    }
+
+    [Theory]
+    [InlineData(RelationForm.Blockwise)]
+    [InlineData(RelationForm.Fused)]
+    public void SelfRelationsGiveBothGradientsToOneTensor(RelationForm form)
+    {
+        var random = new RandomTensors(11);
+        var mask = RandomTensors.Mask(9, 9, 4);
+        var teacher = new AttentionState(random.Normal(2, 2, 9, 4), random.Normal(2, 2, 9, 4), random.Normal(2, 2, 9, 4), mask);
+        var inputs = random.Normal(2, 2, 9, 3);
+        foreach (var kind in (RelationKind[])[RelationKind.QueryQuery, RelationKind.KeyKey, RelationKind.ValueValue])
+        {
+            var gradients = new[] { RelationForm.Dense, form }
+                .Select(used =>
+                {
+                    var student = inputs.clone().requires_grad_();
+                    var state = new AttentionState(student, student, student, mask);
+                    AttentionRelations.KlDivergence(teacher, state, kind, new() { Form = used }).backward();
+                    return student.grad!;
+                })
+                .ToArray();
+            Check.Close(gradients[0], gradients[1], 1e-11, kind.ToString());
+        }
+    }
+
+    [Theory]
+    [InlineData(RelationForm.Dense)]
+    [InlineData(RelationForm.Blockwise)]
+    [InlineData(RelationForm.Fused)]
+    public void NothingButTheLossIsLeftBehind(RelationForm form)
+    {
+        var random = new RandomTensors(12);
+        var (teacher, student) = (random.Normal(2, 2, 9, 4), random.Learned(2, 2, 9, 4));
+        using var scope = NewDisposeScope();
+        AttentionRelations.KlDivergence(teacher, teacher, student, student, null, new() { Form = form });
+        AttentionRelations.KlRows(teacher, teacher, student, student, null, new() { Form = form });
+        Assert.Equal(2, scope.DisposablesCount);
     }
 
     [Property(MaxTest = 30)]
