@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using AttentionDistillation.Attention;
+using AttentionDistillation.Runtime;
 using AttentionDistillation.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -83,7 +84,7 @@ internal static class KilledTraining
         var errors = child.StandardError.ReadToEndAsync();
         if (kill == WhileWriting)
         {
-            while (!child.HasExited && Directory.GetFiles(folder, "*" + CheckpointFile.PartialSuffix).Length == 0)
+            while (!child.HasExited && Directory.GetFiles(folder, "*" + AtomicFile.PartialSuffix).Length == 0)
                 Thread.SpinWait(1_000);
             child.Kill();
         }

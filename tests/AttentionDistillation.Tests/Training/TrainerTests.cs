@@ -155,7 +155,7 @@ public sealed class TrainerTests
         File.WriteAllBytes(file, whole[..^100]);
         var error = Assert.Throws<InvalidDataException>(() => TrainingScene.Train(TrainingScene.Options(folder.Path)));
         Assert.Contains("is damaged", error.Message, StringComparison.Ordinal);
-        File.Move(file, file + CheckpointFile.PartialSuffix);
+        File.Move(file, file + AtomicFile.PartialSuffix);
         Assert.Equal(TrainingScene.Steps, TrainingScene.Train(TrainingScene.Options(folder.Path)).Result.StepsRun);
         Assert.Equal(2, Directory.GetFiles(folder.Path).Length); // the last checkpoint and the lock
     }
