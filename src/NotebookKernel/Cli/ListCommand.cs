@@ -60,7 +60,12 @@ internal static class ListCommand
     {
         if (records is null)
         {
-            table.AddRow([new Text(slug), new Text(title), new Markup("[red]unreadable[/]"), .. Scales.Select(_ => new Text(""))]);
+            table.AddRow([
+                new Text(slug),
+                new Text(title),
+                new Markup("[red]unreadable[/]"),
+                .. Scales.Select(_ => new Text("")),
+            ]);
             return;
         }
         string?[] claims = [.. records.Select(record => record.Claim).Distinct()];

@@ -19,11 +19,7 @@ public sealed class TokenPredictionTests
         var labels = tensor(new long[] { 1, Ignored, 0 }).reshape(1, 3);
         double expected = -(Math.Log(0.75) + Math.Log(0.5)) / 2;
         Assert.Equal(expected, TokenPrediction.CrossEntropy(scores, labels).item<double>(), 14);
-        Assert.Equal(
-            -Math.Log(0.25),
-            TokenPrediction.CrossEntropy(scores[0, ..1], tensor(new long[] { 0 })).item<double>(),
-            14
-        );
+        Assert.Equal(-Math.Log(0.25), TokenPrediction.CrossEntropy(scores[0, ..1], tensor(new long[] { 0 })).item<double>(), 14);
     }
 
     [Theory]
@@ -50,11 +46,7 @@ public sealed class TokenPredictionTests
         var padded = cat([scores, padding], 1);
         var paddedLabels = cat([labels, full_like(padding[.., .., 0], Ignored, dtype: ScalarType.Int64)], 1);
         // Rows that count are summed in another grouping, so the last bit may differ.
-        Check.Close(
-            TokenPrediction.CrossEntropy(scores, labels),
-            TokenPrediction.CrossEntropy(padded, paddedLabels),
-            1e-14
-        );
+        Check.Close(TokenPrediction.CrossEntropy(scores, labels), TokenPrediction.CrossEntropy(padded, paddedLabels), 1e-14);
     }
 
     [Fact]

@@ -37,14 +37,8 @@ public sealed class ResearchCacheTests
     public void TheUsersCacheFolderIsTheSystems()
     {
         string caches = Path.Combine(Root, "caches");
-        Assert.Equal(
-            Path.Combine(caches, "attention-distillation"),
-            Resolve(false, "home", ("XDG_CACHE_HOME", caches))
-        );
-        Assert.Equal(
-            Path.Combine(Root, "local", "attention-distillation"),
-            Resolve(true, "local", ("XDG_CACHE_HOME", caches))
-        );
+        Assert.Equal(Path.Combine(caches, "attention-distillation"), Resolve(false, "home", ("XDG_CACHE_HOME", caches)));
+        Assert.Equal(Path.Combine(Root, "local", "attention-distillation"), Resolve(true, "local", ("XDG_CACHE_HOME", caches)));
     }
 
     [Fact]

@@ -31,7 +31,10 @@ public sealed class ListTests
             Directory.CreateDirectory(folder.File(sub));
         foreach (string slug in (string[])["01-torn", "02-whole"])
             File.WriteAllText(folder.File($"data/papers/{slug}.csv"), "");
-        File.WriteAllText(folder.File("data/results/01-torn.claims.csv"), Header + "Better,small,cpu,Perhaps,1,0.1,3,0 1 2,2026-01-01,abc\n");
+        File.WriteAllText(
+            folder.File("data/results/01-torn.claims.csv"),
+            Header + "Better,small,cpu,Perhaps,1,0.1,3,0 1 2,2026-01-01,abc\n"
+        );
         File.WriteAllText(
             folder.File("data/results/02-whole.claims.csv"),
             Header + "\"Quoted \"\"so\"\"\",large,cuda,Inconclusive,,,3,0 1 2,2026-01-01,\n"
