@@ -6,16 +6,13 @@ namespace AttentionDistillation.Experiments;
 /// <summary>How an ablation's cells are kept and measured.</summary>
 public sealed record AblationOptions
 {
-    /// <summary>Environment variable that names the cache folder.</summary>
-    public const string CacheVariable = "RESEARCH_CACHE";
-
     /// <summary>What else the numbers depend on: the configuration in words, for example a record's <c>ToString()</c>.</summary>
     public string Fingerprint { get; init; } = "";
 
     /// <summary>A version the notebook raises when the code behind its cells changes, so that old cells are not used.</summary>
     public string CodeVersion { get; init; } = "1";
 
-    /// <summary>Where cells are kept; null means <c>RESEARCH_CACHE</c>, else <c>~/.cache/attention-distillation/cells</c>.</summary>
+    /// <summary>Where cells are kept; null means <c>cells</c> below <see cref="ResearchCache.Folder"/>.</summary>
     public string? CacheFolder { get; init; }
 
     /// <summary>True computes every cell, whatever is kept, and replaces what is kept.</summary>
@@ -27,18 +24,7 @@ public sealed record AblationOptions
     /// </summary>
     public Func<long?>? DeviceMemory { get; init; }
 
-    internal string Folder =>
-        CacheFolder
-        ?? (
-            Environment.GetEnvironmentVariable(CacheVariable) is { Length: > 0 } named
-                ? named
-                : Path.Combine(
-                    Environment.GetFolderPath(Environment.SpecialFolder.UserProfile),
-                    ".cache",
-                    "attention-distillation",
-                    "cells"
-                )
-        );
+    internal string Folder => CacheFolder ?? ResearchCache.At("cells");
 }
 
 /// <summary>

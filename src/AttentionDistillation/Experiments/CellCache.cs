@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using AttentionDistillation.Runtime;
 
 namespace AttentionDistillation.Experiments;
 
@@ -80,7 +81,7 @@ internal sealed class CellCache(string folder)
         var file = new CellFile(key, new(cell.Metrics), cell.Seconds, cell.PeakHostBytes, cell.DeviceBytes);
         try
         {
-            AtomicFile.Write(PathOf(key), JsonSerializer.Serialize(file, Json));
+            AtomicFile.WriteText(PathOf(key), JsonSerializer.Serialize(file, Json));
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

@@ -98,7 +98,7 @@ public static class ClaimStore
             );
         string path = PathOf(resultsFolder, study);
         var kept = File.Exists(path) ? Read(path).Where(record => !replaced.Contains((record.Claim, record.Scale))) : [];
-        AtomicFile.Write(path, CsvTable.Format(Header, kept.Concat(records).OrderBy(record => record.Scale).Select(Fields)));
+        AtomicFile.WriteText(path, CsvTable.Format(Header, kept.Concat(records).OrderBy(record => record.Scale).Select(Fields)));
         return path;
     }
 

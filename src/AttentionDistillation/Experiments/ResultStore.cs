@@ -94,7 +94,7 @@ public static class ResultStore
             : [];
         // A stable order keeps the file's history readable.
         var rows = kept.Concat(written).OrderBy(row => row.Scale).ThenBy(row => row.Device, StringComparer.Ordinal);
-        AtomicFile.Write(path, CsvTable.Format(Header, rows.Select(Fields)));
+        AtomicFile.WriteText(path, CsvTable.Format(Header, rows.Select(Fields)));
         return path;
     }
 

@@ -59,13 +59,17 @@ public static class TorchRuntime
     [ModuleInitializer]
     internal static void Initialise()
     {
-        NativeLibrary.SetDllImportResolver(
-            typeof(torch).Assembly,
-            (name, _, _) => name == "LibTorchSharp" ? Loaded.Value.LibTorchSharp : 0
-        );
+        NativeLibrary.SetDllImportResolver(typeof(torch).Assembly, (name, _, _) => name == "LibTorchSharp" ? LibTorchSharp() : 0);
         _ = Loaded.Value;
     }
 #pragma warning restore CA2255
+
+    // TorchSharp's own search must not go on where ours failed: it would take a libtorch other than the one asked for, or end in a loader's trace.
+    private static nint LibTorchSharp()
+    {
+        EnsureLoaded();
+        return Loaded.Value.LibTorchSharp;
+    }
 
     private static LoadResult Load()
     {
@@ -96,7 +100,9 @@ public static class TorchRuntime
         }
         catch (Exception error) when (error is DllNotFoundException or BadImageFormatException)
         {
-            string reason = error.Message.Split('\n').FirstOrDefault(line => line.Contains(':'))?.Trim() ?? error.Message;
+            // .NET's own sentence comes first, then what the system's loader said.
+            string[] lines = error.Message.Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+            string reason = lines[Math.Min(1, lines.Length - 1)].TrimEnd('.');
             throw new TorchRuntimeException(
                 $"libtorch in '{folder}' does not load: {reason}. This build expects libtorch {ExpectedVersion} ({Backend}). "
                     + LibTorchFolder.Remedy,

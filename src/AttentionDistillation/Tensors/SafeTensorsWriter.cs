@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using AttentionDistillation.Runtime;
 using static TorchSharp.torch;
 
 namespace AttentionDistillation.Tensors;

@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using AttentionDistillation.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -27,38 +28,35 @@ internal static class CheckpointFile
         IReadOnlyList<(string Name, Tensor Value)> tensors
     )
     {
-        string partial = path + PartialSuffix;
         var header = new Header(
             new Dictionary<string, string>(texts),
             [.. tensors.Select(item => new Entry(item.Name, item.Value.dtype.ToString(), item.Value.shape))]
         );
         byte[] json = JsonSerializer.SerializeToUtf8Bytes(header);
-        using (var stream = new FileStream(partial, FileMode.Create, FileAccess.Write, FileShare.None))
-        {
-            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            void Put(ReadOnlySpan<byte> bytes)
-            {
-                hash.AppendData(bytes);
-                stream.Write(bytes);
-            }
-            Put(Letters);
-            Put(BitConverter.GetBytes((long)json.Length));
-            Put(json);
-            foreach (var (_, value) in tensors)
-            {
-                using var scope = NewDisposeScope();
-                using var guard = no_grad();
-                foreach (var chunk in Chunks(value.detach().cpu().contiguous()))
-                    Put(chunk.bytes);
-            }
-            stream.Write(hash.GetHashAndReset());
-            stream.Flush(flushToDisk: true);
-        }
-        File.Move(partial, path, overwrite: true);
+        // A training has its checkpoint folder to itself, and its files are large: what a kill left is written over.
+        AtomicFile.Write(path, stream => WriteTo(stream, json, tensors), soleWriter: true);
     }
 
-    /// <summary>What follows a file's name while it is being written.</summary>
-    public const string PartialSuffix = ".partial";
+    private static void WriteTo(Stream stream, byte[] json, IReadOnlyList<(string Name, Tensor Value)> tensors)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        void Put(ReadOnlySpan<byte> bytes)
+        {
+            hash.AppendData(bytes);
+            stream.Write(bytes);
+        }
+        Put(Letters);
+        Put(BitConverter.GetBytes((long)json.Length));
+        Put(json);
+        foreach (var (_, value) in tensors)
+        {
+            using var scope = NewDisposeScope();
+            using var guard = no_grad();
+            foreach (var chunk in Chunks(value.detach().cpu().contiguous()))
+                Put(chunk.bytes);
+        }
+        stream.Write(hash.GetHashAndReset());
+    }
 
     /// <summary>Reads a file; the tensors are on the CPU and belong to the caller's dispose scope.</summary>
     /// <exception cref="InvalidDataException">The file is no checkpoint, or is torn.</exception>

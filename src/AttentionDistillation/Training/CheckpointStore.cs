@@ -1,4 +1,5 @@
 using System.Globalization;
+using AttentionDistillation.Runtime;
 using TorchSharp;
 
 namespace AttentionDistillation.Training;
@@ -30,7 +31,7 @@ internal sealed class CheckpointStore : IDisposable
                 error
             );
         }
-        foreach (string leftover in Directory.GetFiles(this.folder, Pattern + CheckpointFile.PartialSuffix))
+        foreach (string leftover in Directory.GetFiles(this.folder, Pattern + AtomicFile.PartialSuffix))
             File.Delete(leftover);
     }
 

@@ -23,7 +23,7 @@ public static class Evaluator
     /// <summary>Scores predictions against the batches' labels; places labelled <see cref="Batch.IgnoredLabel"/> do not count.</summary>
     /// <param name="model">Also a TorchSharp module; its output is scores [B, classes] or [B, L, V].</param>
     /// <param name="batches">Batches with labels [B] or [B, L].</param>
-    /// <exception cref="ArgumentException">There is no labelled place, or the model is no module.</exception>
+    /// <exception cref="ArgumentException">There is no labelled place, labels and scores differ in shape, or the model is no module.</exception>
     public static PredictionScore Predictions(ITracedModel model, IEnumerable<Batch> batches)
     {
         double correct = 0,
@@ -36,12 +36,15 @@ public static class Evaluator
             batch =>
             {
                 var trace = pass.Run(batch);
-                var labels = batch.Labels.reshape(-1);
-                var counted = labels.not_equal(Batch.IgnoredLabel).nonzero().squeeze(-1);
-                if (counted.numel() == 0)
+                var output = trace.Output;
+                Shapes.RequireExact(batch.Labels, output.shape[..^1], "labels");
+                var (scores, labels) = TokenPrediction.Labelled(
+                    output.reshape(output.size(0), -1, output.shape[^1]),
+                    batch.Labels.reshape(output.size(0), -1)
+                );
+                if (labels.numel() == 0)
                     return;
-                var scores = trace.Output.reshape(-1, trace.Output.shape[^1]).index_select(0, counted).to(ScalarType.Float32);
-                labels = labels.index_select(0, counted);
+                scores = scores.to(ScalarType.Float32);
                 loss += nn.functional.cross_entropy(scores, labels, reduction: nn.Reduction.Sum).item<float>();
                 correct += scores.argmax(-1).eq(labels).sum().item<long>();
                 count += labels.numel();
@@ -114,10 +117,10 @@ public static class Evaluator
             using var noGrad = no_grad();
             foreach (var batch in batches)
             {
+                using var owned = batch;
                 Interruption.ThrowIfRequested();
                 using var scope = NewDisposeScope();
                 measure(batch.To(TrainingLoop.DeviceOf(module)));
-                batch.Dispose();
             }
         }
         finally

@@ -1,3 +1,4 @@
+using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
 
 namespace AttentionDistillation.Worlds;
@@ -8,7 +9,7 @@ public sealed record DotNetDocsOptions
     /// <summary>A packs folder, a dotnet folder or a token cache; null asks the environment variable and then searches.</summary>
     public string? Source { get; init; }
 
-    /// <summary>The folder of automatic caches; null is <c>RESEARCH_CACHE</c>, else <c>~/.cache/attention-distillation</c>.</summary>
+    /// <summary>The folder of automatic caches; null means <c>tokens</c> below <see cref="ResearchCache.Folder"/>.</summary>
     public string? CacheFolder { get; init; }
 
     /// <summary>Whether automatic caches are read and written.</summary>
@@ -32,9 +33,6 @@ public sealed class DotNetDocs
 {
     /// <summary>The environment variable that names a packs folder or a token cache.</summary>
     public const string SourceVariable = "RESEARCH_DOTNETDOCS";
-
-    /// <summary>The environment variable that names the folder of caches.</summary>
-    public const string CacheVariable = "RESEARCH_CACHE";
 
     /// <summary>Where a cache that travels with the data folder lies, below the working directory or a folder above it.</summary>
     public const string TravellingCache = "data/cache/dotnet-docs.tokens.gz";
@@ -193,15 +191,5 @@ public sealed class DotNetDocs
             : null;
     }
 
-    private static string CacheFolder(DotNetDocsOptions options) =>
-        options.CacheFolder
-        ?? (
-            Environment.GetEnvironmentVariable(CacheVariable) is { Length: > 0 } folder
-                ? folder
-                : Path.Combine(
-                    Environment.GetFolderPath(Environment.SpecialFolder.UserProfile),
-                    ".cache",
-                    "attention-distillation"
-                )
-        );
+    private static string CacheFolder(DotNetDocsOptions options) => options.CacheFolder ?? ResearchCache.At("tokens");
 }

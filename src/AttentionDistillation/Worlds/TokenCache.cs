@@ -1,6 +1,7 @@
 using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Text;
+using AttentionDistillation.Runtime;
 
 namespace AttentionDistillation.Worlds;
 
@@ -14,18 +15,16 @@ internal static class TokenCache
 
     private const string Magic = "DOTNETDOCS";
 
-    /// <summary>Writes a cache: to a temporary name first, so that nobody meets half a file.</summary>
+    /// <summary>Writes a cache, whole or not at all.</summary>
     public static void Write(string path, TokenCorpus corpus, string vocabulary)
     {
-        string full = Path.GetFullPath(path);
-        Directory.CreateDirectory(Path.GetDirectoryName(full)!);
-        string temporary = $"{full}.{Guid.NewGuid():N}.tmp";
-        try
-        {
-            byte[] payload = Payload(corpus);
-            using (var gzip = new GZipStream(File.Create(temporary), CompressionLevel.Optimal))
-            using (var writer = new BinaryWriter(gzip, Encoding.UTF8))
+        byte[] payload = Payload(corpus);
+        AtomicFile.Write(
+            path,
+            stream =>
             {
+                using var gzip = new GZipStream(stream, CompressionLevel.Optimal, leaveOpen: true);
+                using var writer = new BinaryWriter(gzip, Encoding.UTF8);
                 writer.Write(Magic);
                 writer.Write(FormatVersion);
                 writer.Write(vocabulary);
@@ -33,12 +32,7 @@ internal static class TokenCache
                 writer.Write(payload.Length);
                 writer.Write(payload);
             }
-            File.Move(temporary, full, overwrite: true);
-        }
-        finally
-        {
-            File.Delete(temporary);
-        }
+        );
     }
 
     /// <summary>Reads a cache.</summary>

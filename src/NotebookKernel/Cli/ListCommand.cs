@@ -1,3 +1,5 @@
+using AttentionDistillation.Experiments;
+using AttentionDistillation.Runtime;
 using NotebookKernel.Documents;
 using NotebookKernel.Running;
 using NotebookKernel.Terminal;
@@ -9,7 +11,7 @@ namespace NotebookKernel.Cli;
 internal static class ListCommand
 {
     private const string NotRun = "not run";
-    private static readonly string[] Scales = ["smoke", "small", "large"];
+    private static readonly Scale[] Scales = Enum.GetValues<Scale>();
 
     internal static int Run(string from)
     {
@@ -29,37 +31,62 @@ internal static class ListCommand
         table.AddColumn(new TableColumn("Study") { NoWrap = true });
         table.AddColumn("Title");
         table.AddColumn("Claim");
-        foreach (string scale in Scales)
-            table.AddColumn(new TableColumn(scale) { NoWrap = true });
+        foreach (var scale in Scales)
+            table.AddColumn(new TableColumn(scale.ToString().ToLowerInvariant()) { NoWrap = true });
+        var unreadable = new List<string>();
         foreach (string slug in slugs)
-            AddStudy(table, slug, notebooks, results);
+            AddStudy(table, slug, Title(Path.Combine(notebooks, slug + ".ipynb")), Claims(results, slug, unreadable));
         Tables.Write(table);
-        return ExitCodes.Success;
+        // One damaged file hides no other study; it is named below the table.
+        return unreadable.Count == 0 ? ExitCodes.Success : throw new BadInputException(string.Join('\n', unreadable));
     }
 
-    private static void AddStudy(Table table, string slug, string notebooks, string results)
+    // Null where there is a file but it cannot be read.
+    private static IReadOnlyList<ClaimRecord>? Claims(string results, string slug, List<string> unreadable)
     {
-        var verdicts = ClaimVerdicts.Read(Path.Combine(results, slug + ClaimVerdicts.FileSuffix));
-        string title = Title(Path.Combine(notebooks, slug + ".ipynb"));
-        string?[] claims = [.. verdicts.Select(verdict => verdict.Claim).Distinct()];
+        string path = ClaimStore.PathOf(results, slug);
+        try
+        {
+            return File.Exists(path) ? ClaimStore.Read(path) : [];
+        }
+        catch (Exception error) when (error is CsvFormatException or IOException or UnauthorizedAccessException)
+        {
+            unreadable.Add($"The verdicts of {slug} cannot be read: {error.Message}");
+            return null;
+        }
+    }
+
+    private static void AddStudy(Table table, string slug, string title, IReadOnlyList<ClaimRecord>? records)
+    {
+        if (records is null)
+        {
+            table.AddRow([
+                new Text(slug),
+                new Text(title),
+                new Markup("[red]unreadable[/]"),
+                .. Scales.Select(_ => new Text("")),
+            ]);
+            return;
+        }
+        string?[] claims = [.. records.Select(record => record.Claim).Distinct()];
         foreach (var (index, claim) in (claims.Length > 0 ? claims : [null]).Index())
             table.AddRow([
                 new Text(index == 0 ? slug : ""),
                 new Text(index == 0 ? title : ""),
                 new Text(claim ?? "—"),
                 .. Scales.Select(scale =>
-                    Coloured(verdicts.FirstOrDefault(each => each.Claim == claim && each.Scale == scale)?.Verdict)
+                    Coloured(records.LastOrDefault(each => each.Claim == claim && each.Scale == scale)?.Verdict)
                 ),
             ]);
     }
 
-    private static Markup Coloured(string? verdict) =>
+    private static Markup Coloured(ClaimVerdict? verdict) =>
         verdict switch
         {
             null => new Markup($"[dim]{NotRun}[/]"),
-            "Holds" => new Markup("[green]Holds[/]"),
-            "Fails" => new Markup("[red]Fails[/]"),
-            _ => new Markup($"[yellow]{verdict.EscapeMarkup()}[/]"),
+            ClaimVerdict.Holds => new Markup("[green]Holds[/]"),
+            ClaimVerdict.Fails => new Markup("[red]Fails[/]"),
+            _ => new Markup($"[yellow]{verdict}[/]"),
         };
 
     private static string Title(string notebook)

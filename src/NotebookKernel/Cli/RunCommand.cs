@@ -141,7 +141,10 @@ internal static class RunCommand
     {
         try
         {
-            AtomicFile.RequireWritable(folder);
+            Directory.CreateDirectory(folder);
+            string probe = Path.Combine(folder, $".{Guid.NewGuid():N}{AtomicFile.PartialSuffix}");
+            File.WriteAllBytes(probe, []);
+            File.Delete(probe);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
         {

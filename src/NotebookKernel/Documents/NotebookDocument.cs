@@ -4,6 +4,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using AttentionDistillation.Runtime;
 
 namespace NotebookKernel.Documents;
 
@@ -159,7 +160,7 @@ public sealed partial class NotebookDocument
 
     /// <summary>Writes the notebook under a temporary name and renames it, so that a reader never sees half of it.</summary>
     /// <exception cref="IOException">The folder cannot be written.</exception>
-    public void Write(string path) => AtomicFile.WriteAllText(path, ToJson());
+    public void Write(string path) => AtomicFile.WriteText(path, ToJson());
 
     // The same notebook gets the same ids on every run, so that version control stays quiet.
     private static string FreshId(NotebookCell cell, HashSet<string> taken)

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using AttentionDistillation.Runtime;
 using NotebookKernel.Documents;
 using NotebookKernel.Html;
 using NotebookKernel.Session;
@@ -140,7 +141,7 @@ public sealed class NotebookRunner(
                 document.Write(files.Output);
                 if (files.Html)
                 {
-                    AtomicFile.WriteAllText(files.Page, HtmlPage.Render(document, Path.GetDirectoryName(files.Input)!));
+                    AtomicFile.WriteText(files.Page, HtmlPage.Render(document, Path.GetDirectoryName(files.Input)!));
                     page = files.Page;
                 }
             });

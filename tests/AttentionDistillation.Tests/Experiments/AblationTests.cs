@@ -1,5 +1,6 @@
 using AttentionDistillation.Experiments;
 using AttentionDistillation.Runtime;
+using AttentionDistillation.Tests.Support;
 using TorchSharp;
 
 namespace AttentionDistillation.Tests.Experiments;

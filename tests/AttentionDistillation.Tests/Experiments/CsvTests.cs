@@ -1,4 +1,5 @@
 using AttentionDistillation.Experiments;
+using AttentionDistillation.Tests.Support;
 using FsCheck.Xunit;
 
 namespace AttentionDistillation.Tests.Experiments;

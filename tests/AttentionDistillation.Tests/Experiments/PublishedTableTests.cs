@@ -1,4 +1,5 @@
 using AttentionDistillation.Experiments;
+using AttentionDistillation.Tests.Support;
 
 namespace AttentionDistillation.Tests.Experiments;
 

@@ -1,5 +1,6 @@
 using AttentionDistillation.Experiments;
 using AttentionDistillation.Runtime;
+using AttentionDistillation.Tests.Support;
 
 namespace AttentionDistillation.Tests.Experiments;
 

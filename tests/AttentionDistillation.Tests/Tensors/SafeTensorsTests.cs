@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -1,3 +1,4 @@
+using AttentionDistillation.Tests.Support;
 using AttentionDistillation.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -20,8 +21,8 @@ public sealed class CheckpointFileTests
     {
         using var folder = new TemporaryFolder();
         using var scope = NewDisposeScope();
-        CheckpointFile.Write(folder["a"], new Dictionary<string, string> { ["step"] = "7" }, Tensors());
-        var (texts, tensors) = CheckpointFile.Read(folder["a"]);
+        CheckpointFile.Write(folder.At("a"), new Dictionary<string, string> { ["step"] = "7" }, Tensors());
+        var (texts, tensors) = CheckpointFile.Read(folder.At("a"));
         Assert.Equal("7", texts["step"]);
         foreach (var (name, value) in Tensors())
         {
@@ -29,7 +30,7 @@ public sealed class CheckpointFileTests
             Assert.Equal(value.shape, tensors[name].shape);
             Assert.Equal(value.contiguous().bytes.ToArray(), tensors[name].bytes.ToArray());
         }
-        Assert.Equal([folder["a"]], Directory.GetFiles(folder.Path));
+        Assert.Equal([folder.At("a")], Directory.GetFiles(folder.Path));
     }
 
     [Fact]
@@ -37,15 +38,15 @@ public sealed class CheckpointFileTests
     {
         using var folder = new TemporaryFolder();
         using var scope = NewDisposeScope();
-        CheckpointFile.Write(folder["a"], new Dictionary<string, string>(), Tensors());
-        byte[] whole = File.ReadAllBytes(folder["a"]);
+        CheckpointFile.Write(folder.At("a"), new Dictionary<string, string>(), Tensors());
+        byte[] whole = File.ReadAllBytes(folder.At("a"));
         for (int length = 0; length < whole.Length; length += 7)
         {
-            File.WriteAllBytes(folder["torn"], whole[..length]);
-            Assert.Contains("damaged", Assert.Throws<InvalidDataException>(() => CheckpointFile.Read(folder["torn"])).Message);
+            File.WriteAllBytes(folder.At("torn"), whole[..length]);
+            Assert.Contains("damaged", Assert.Throws<InvalidDataException>(() => CheckpointFile.Read(folder.At("torn"))).Message);
         }
-        File.WriteAllBytes(folder["torn"], [.. whole, 0]);
-        Assert.Throws<InvalidDataException>(() => CheckpointFile.Read(folder["torn"]));
+        File.WriteAllBytes(folder.At("torn"), [.. whole, 0]);
+        Assert.Throws<InvalidDataException>(() => CheckpointFile.Read(folder.At("torn")));
     }
 
     [Fact]
@@ -53,14 +54,14 @@ public sealed class CheckpointFileTests
     {
         using var folder = new TemporaryFolder();
         using var scope = NewDisposeScope();
-        CheckpointFile.Write(folder["a"], new Dictionary<string, string>(), Tensors());
-        byte[] whole = File.ReadAllBytes(folder["a"]);
+        CheckpointFile.Write(folder.At("a"), new Dictionary<string, string>(), Tensors());
+        byte[] whole = File.ReadAllBytes(folder.At("a"));
         for (int at = 0; at < whole.Length; at += 11)
         {
             byte[] changed = [.. whole];
             changed[at] ^= 0x10;
-            File.WriteAllBytes(folder["changed"], changed);
-            Assert.Throws<InvalidDataException>(() => CheckpointFile.Read(folder["changed"]));
+            File.WriteAllBytes(folder.At("changed"), changed);
+            Assert.Throws<InvalidDataException>(() => CheckpointFile.Read(folder.At("changed")));
         }
     }
 
@@ -68,10 +69,10 @@ public sealed class CheckpointFileTests
     public void AnotherKindOfFileIsNamed()
     {
         using var folder = new TemporaryFolder();
-        File.WriteAllText(folder["a"], "a letter to a friend, long enough");
+        File.WriteAllText(folder.At("a"), "a letter to a friend, long enough");
         Assert.Contains(
             "no training checkpoint",
-            Assert.Throws<InvalidDataException>(() => CheckpointFile.Read(folder["a"])).Message
+            Assert.Throws<InvalidDataException>(() => CheckpointFile.Read(folder.At("a"))).Message
         );
     }
 }

@@ -2,6 +2,7 @@ using AttentionDistillation.Attention;
 using AttentionDistillation.Losses;
 using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
+using AttentionDistillation.Tests.Support;
 using AttentionDistillation.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -122,7 +123,7 @@ public sealed class DistillerTests
         }
         Assert.Throws<OperationCanceledException>(() => Stages(folder.Path, Stop));
         Interruption.Clear();
-        Assert.True(Directory.Exists(folder["1-maps"]) && Directory.Exists(folder["2-logits"]));
+        Assert.True(Directory.Exists(folder.At("1-maps")) && Directory.Exists(folder.At("2-logits")));
         var (weights, results) = Stages(folder.Path, _ => { });
         Assert.Equal([0L, TrainingScene.Steps - 6], results.Select(result => result.StepsRun));
         Assert.All(whole.Weights, item => Assert.Equal(item.Value, weights[item.Key]));

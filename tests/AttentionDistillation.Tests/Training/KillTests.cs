@@ -1,3 +1,5 @@
+using AttentionDistillation.Tests.Support;
+
 namespace AttentionDistillation.Tests.Training;
 
 /// <summary>A training that is killed, again and again, ends with the bits of one that was left alone.</summary>
@@ -14,7 +16,7 @@ public sealed class KillTests
         foreach (string moment in (string[])["1", KilledTraining.WhileWriting, "4", KilledTraining.WhileWriting, "2"])
         {
             Assert.NotEqual(0, KilledTraining.RunChild(killed.Path, moment));
-            Assert.False(File.Exists(killed["weights"]), $"The child ended before it was killed ({moment}).");
+            Assert.False(File.Exists(killed.At("weights")), $"The child ended before it was killed ({moment}).");
         }
         KilledTraining.RunChild(killed.Path, kill: null);
         Assert.Equal(KilledTraining.Result(untouched.Path), KilledTraining.Result(killed.Path));

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using AttentionDistillation.Attention;
+using AttentionDistillation.Runtime;
+using AttentionDistillation.Tests.Support;
 using AttentionDistillation.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -75,15 +77,13 @@ internal static class KilledTraining
     /// <summary>Runs the child, kills it when asked to, and returns its exit code.</summary>
     public static int RunChild(string folder, string? kill)
     {
-        string program = Path.Combine(AppContext.BaseDirectory, typeof(KilledTraining).Assembly.GetName().Name + ".dll");
-        var start = new ProcessStartInfo(DotNet(), [program]) { RedirectStandardOutput = true, RedirectStandardError = true };
-        start.Environment[FolderVariable] = folder;
-        start.Environment[KillVariable] = kill;
+        // One thread, as the tests that run in this process: see OneThread.
+        var start = TestProgram.With((FolderVariable, folder), (KillVariable, kill), ("OMP_NUM_THREADS", "1"));
         using var child = Process.Start(start)!;
         var errors = child.StandardError.ReadToEndAsync();
         if (kill == WhileWriting)
         {
-            while (!child.HasExited && Directory.GetFiles(folder, "*" + CheckpointFile.PartialSuffix).Length == 0)
+            while (!child.HasExited && Directory.GetFiles(folder, "*" + AtomicFile.PartialSuffix).Length == 0)
                 Thread.SpinWait(1_000);
             child.Kill();
         }
@@ -96,15 +96,6 @@ internal static class KilledTraining
 
     /// <summary>What a finished child left: all bytes of weights, averages and curve, with their names.</summary>
     public static byte[] Result(string folder) => File.ReadAllBytes(Path.Combine(folder, ResultName));
-
-    // The program that runs this test's assembly lies above the runtime's folder: dotnet/shared/Microsoft.NETCore.App/10.0.x.
-    private static string DotNet()
-    {
-        string root = Path.GetFullPath(
-            Path.Combine(System.Runtime.InteropServices.RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..")
-        );
-        return Path.Combine(root, OperatingSystem.IsWindows() ? "dotnet.exe" : "dotnet");
-    }
 
     // SIGKILL (TerminateProcess on Windows): nothing of this process runs afterwards.
     private static void KillSelf()

@@ -2,6 +2,7 @@ using System.Globalization;
 using AttentionDistillation.Attention;
 using AttentionDistillation.Losses;
 using AttentionDistillation.Tensors;
+using AttentionDistillation.Tests.Support;
 using AttentionDistillation.Training;
 using TorchSharp;
 

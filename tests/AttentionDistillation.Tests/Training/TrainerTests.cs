@@ -2,6 +2,7 @@ using AttentionDistillation.Attention;
 using AttentionDistillation.Losses;
 using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
+using AttentionDistillation.Tests.Support;
 using AttentionDistillation.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -67,7 +68,7 @@ public sealed class TrainerTests
             TrainingScene.Train(TrainingScene.Options(folder.Path), pass => RequestAt(pass, stopAt - 1))
         );
         Interruption.Clear();
-        Assert.Equal([folder[$"step-{stopAt:D9}.checkpoint"]], Directory.GetFiles(folder.Path, "step-*"));
+        Assert.Equal([folder.At($"step-{stopAt:D9}.checkpoint")], Directory.GetFiles(folder.Path, "step-*"));
         var resumed = TrainingScene.Train(TrainingScene.Options(folder.Path));
         Assert.Equal(TrainingScene.Steps - stopAt, resumed.Result.StepsRun);
         resumed.MustEqual(whole);
@@ -126,7 +127,7 @@ public sealed class TrainerTests
         var error = Assert.Throws<TrainingDivergedException>(() => trainer.Run(new CountingBatches(3)));
         Assert.Equal((6L, "broken"), (error.Step, error.Term));
         Assert.Contains("lower learning rate", error.Message, StringComparison.Ordinal);
-        Assert.Equal([folder["step-000000005.checkpoint"]], Directory.GetFiles(folder.Path, "step-*"));
+        Assert.Equal([folder.At("step-000000005.checkpoint")], Directory.GetFiles(folder.Path, "step-*"));
     }
 
     [Fact]
@@ -155,7 +156,7 @@ public sealed class TrainerTests
         File.WriteAllBytes(file, whole[..^100]);
         var error = Assert.Throws<InvalidDataException>(() => TrainingScene.Train(TrainingScene.Options(folder.Path)));
         Assert.Contains("is damaged", error.Message, StringComparison.Ordinal);
-        File.Move(file, file + CheckpointFile.PartialSuffix);
+        File.Move(file, file + AtomicFile.PartialSuffix);
         Assert.Equal(TrainingScene.Steps, TrainingScene.Train(TrainingScene.Options(folder.Path)).Result.StepsRun);
         Assert.Equal(2, Directory.GetFiles(folder.Path).Length); // the last checkpoint and the lock
     }
@@ -197,8 +198,8 @@ public sealed class TrainerTests
     public void AFolderThatCannotBeMadeIsNamed()
     {
         using var folder = new TemporaryFolder();
-        File.WriteAllText(folder["file"], "not a folder");
-        var error = Assert.Throws<IOException>(() => TrainingScene.Train(TrainingScene.Options(folder["file"])));
+        File.WriteAllText(folder.At("file"), "not a folder");
+        var error = Assert.Throws<IOException>(() => TrainingScene.Train(TrainingScene.Options(folder.At("file"))));
         Assert.Contains("Name another CheckpointFolder", error.Message, StringComparison.Ordinal);
     }
 

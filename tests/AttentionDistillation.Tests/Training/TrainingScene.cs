@@ -76,13 +76,3 @@ internal static class TrainingScene
         return TinyLosses.NextNumber(trace, batch).Total.ToDouble();
     }
 }
-
-/// <summary>A folder of its own that goes with the test.</summary>
-internal sealed class TemporaryFolder : IDisposable
-{
-    public string Path { get; } = Directory.CreateTempSubdirectory("training-test-").FullName;
-
-    public string this[string name] => System.IO.Path.Combine(Path, name);
-
-    public void Dispose() => Directory.Delete(Path, recursive: true);
-}

@@ -1,5 +1,3 @@
-using NotebookKernel.Cli;
-
 namespace NotebookKernel.Tests.Cli;
 
 public sealed class ListTests
@@ -24,13 +22,28 @@ public sealed class ListTests
     }
 
     [Fact]
-    public void The_last_verdict_of_a_claim_counts()
+    public async Task A_damaged_file_is_named_and_hides_no_other_study()
     {
+        const string Header = "claim,scale,device,verdict,difference,standard_error,n,seeds,date,commit\n";
         using var folder = new TemporaryFolder();
-        string file = folder.File("x.claims.csv");
-        File.WriteAllText(file, "scale,verdict,claim\nsmall,Fails,\"a \"\"b\"\"\nc\"\nsmall,Holds,\"a \"\"b\"\"\nc\"\n");
-        var verdict = Assert.Single(ClaimVerdicts.Read(file));
-        Assert.Equal(("a \"b\"\nc", "small", "Holds"), (verdict.Claim, verdict.Scale, verdict.Verdict));
-        Assert.Empty(ClaimVerdicts.Read(folder.File("missing.csv")));
+        File.WriteAllText(folder.File("Research.sln"), "");
+        foreach (string sub in (string[])["data/papers", "data/results"])
+            Directory.CreateDirectory(folder.File(sub));
+        foreach (string slug in (string[])["01-torn", "02-whole"])
+            File.WriteAllText(folder.File($"data/papers/{slug}.csv"), "");
+        File.WriteAllText(
+            folder.File("data/results/01-torn.claims.csv"),
+            Header + "Better,small,cpu,Perhaps,1,0.1,3,0 1 2,2026-01-01,abc\n"
+        );
+        File.WriteAllText(
+            folder.File("data/results/02-whole.claims.csv"),
+            Header + "\"Quoted \"\"so\"\"\",large,cuda,Inconclusive,,,3,0 1 2,2026-01-01,\n"
+        );
+        var result = await ResearchProcess.RunAsync(folder.Path, "list");
+        Assert.Equal(2, result.ExitCode);
+        Assert.Matches(@"01-torn\s+\(no notebook yet\)\s+unreadable", result.Out);
+        Assert.Matches(@"02-whole\s+\(no notebook yet\)\s+Quoted ""so""\s+not run\s+not run\s+Inconclusive", result.Out);
+        string line = Assert.Single(result.Error.Trim().Split('\n'));
+        Assert.Contains("01-torn.claims.csv, line 2", line, StringComparison.Ordinal);
     }
 }
