@@ -134,6 +134,9 @@ public sealed partial class NotebookSession : IDisposable
                 router.Write(StreamText.Error, ErrorReports.Warning(warning, folder) + "\n");
             if (OpensPlotly().IsMatch(code))
                 _ = session.EvalInteractionNonThrowing($"open {CellsModule}", null);
+            // A parse error that the compiler recovers from comes back as success without a value: the cell did not run.
+            if (outcome.IsChoice1Of2 && diagnostics.Any(each => each.Severity.IsError))
+                return Fail(cell, code, new InvalidOperationException("The cell does not compile."), diagnostics);
             switch (outcome)
             {
                 case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice1Of2 { Item: { } value }:

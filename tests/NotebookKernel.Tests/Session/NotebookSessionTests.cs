@@ -137,6 +137,15 @@ public sealed class NotebookSessionTests(SessionFixture session)
         Assert.Equal(CellStatus.Done, (await session.RunAsync("1")).Status);
     }
 
+    /// <summary>The compiler recovers from this parse error and reports success without a value.</summary>
+    [Fact]
+    public async Task A_parse_error_inside_a_formatted_string_fails_the_cell()
+    {
+        var run = await session.RunAsync("let d = dict [ \"a\", 1.0 ]\n$\"x {d[\\\"a\\\"]:F1}\"");
+        Assert.Equal(CellStatus.Failed, run.Status);
+        Assert.Equal(2, run.Failure.Line);
+    }
+
     [Fact]
     public async Task A_generic_last_expression_is_explained()
     {
