@@ -38,6 +38,7 @@ public sealed partial class NotebookSession : IDisposable
     private readonly IDisplaySink? formerSink = Display.Sink;
     private readonly IProgressSink? formerProgress = Progress.Sink;
     private readonly string formerFolder = Directory.GetCurrentDirectory();
+    private Action<CellEvent>? between;
 
     /// <summary>Starts a session; the compiler loads in the background until the first cell needs it.</summary>
     /// <param name="folder">The notebook's folder: the current directory of its cells, against which <c>#load</c> and <c>#r</c> resolve.</param>
@@ -60,17 +61,56 @@ public sealed partial class NotebookSession : IDisposable
     /// <param name="cell">The cell's number, which error reports carry.</param>
     /// <param name="code">F# code; may be empty.</param>
     /// <param name="observer">Hears what the cell does, on the session's thread or whichever thread writes output; one call at a time.</param>
+    /// <param name="input">What the cell reads from standard input; null for nothing.</param>
+    /// <param name="abort">
+    /// Breaks the cell off wherever it stands, for a cell that does not heed <see cref="Interruption"/>. It may leave a half-made change in
+    /// objects that the cell was working on; earlier definitions live on.
+    /// </param>
     /// <returns>How it ended; never faults for an error of the cell, which is an event.</returns>
-    public Task<CellStatus> RunAsync(int cell, string code, Action<CellEvent> observer)
+    public Task<CellStatus> RunAsync(
+        int cell,
+        string code,
+        Action<CellEvent> observer,
+        TextReader? input = null,
+        CancellationToken abort = default
+    )
     {
         ArgumentNullException.ThrowIfNull(code);
         ArgumentNullException.ThrowIfNull(observer);
-        var ended = new TaskCompletionSource<CellStatus>(TaskCreationOptions.RunContinuationsAsynchronously);
+        return Enqueue(() => Evaluate(cell, code, observer, input, abort));
+    }
+
+    /// <summary>Evaluates an expression beside the cells, without a cell number or outputs of its own.</summary>
+    /// <returns>A <see cref="ResultValue"/>, or the <see cref="CellFailed"/> that says why there is none.</returns>
+    public Task<CellEvent> EvaluateAsync(string expression)
+    {
+        ArgumentNullException.ThrowIfNull(expression);
+        return Enqueue(() => EvaluateExpression(expression));
+    }
+
+    /// <summary>Asks the compiler something between cells: what it would complete, what a name means.</summary>
+    internal Task<T> AskAsync<T>(Func<Shell.FsiEvaluationSession, T> question) =>
+        Enqueue(() => question(created.Task.GetAwaiter().GetResult()));
+
+    /// <summary>Hears what happens while no cell runs, for example work that a cell left running in the background; null sends text to the console.</summary>
+    internal Action<CellEvent>? Between
+    {
+        get => between;
+        set
+        {
+            between = value;
+            router.Attach(value);
+        }
+    }
+
+    private Task<T> Enqueue<T>(Func<T> job)
+    {
+        var ended = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
         work.Add(() =>
         {
             try
             {
-                ended.SetResult(Evaluate(cell, code, observer));
+                ended.SetResult(job());
             }
             catch (Exception error)
             {
@@ -106,29 +146,53 @@ public sealed partial class NotebookSession : IDisposable
             job();
     }
 
-    private CellStatus Evaluate(int cell, string code, Action<CellEvent> observer)
+    private CellStatus Evaluate(int cell, string code, Action<CellEvent> observer, TextReader? input, CancellationToken abort)
     {
         liveProgress.Reset();
-        router.Attach(observer);
+        router.Attach(observer, input);
         try
         {
-            var status = EvaluateCore(cell, code);
+            var status = EvaluateCore(cell, code, abort);
             liveProgress.Flush();
             return status;
         }
         finally
         {
-            router.Attach(null);
+            router.Attach(between);
         }
     }
 
-    private CellStatus EvaluateCore(int cell, string code)
+    private CellEvent EvaluateExpression(string expression)
+    {
+        try
+        {
+            var session = created.Task.GetAwaiter().GetResult();
+            var (outcome, diagnostics) = session.EvalExpressionNonThrowing(expression, ErrorReports.CellFile(folder, 0));
+            if (outcome is FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice1Of2 { Item: { } value })
+                return new ResultValue(
+                    Display.Bundle(AsyncValues.Await(value.Value.ReflectionValue, value.Value.ReflectionType))
+                );
+            var errors = diagnostics.Where(each => each.Severity.IsError).ToList();
+            if (errors.Count > 0)
+                return ErrorReports.Compile(0, expression, errors, folder);
+            return outcome is FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice2Of2 { Item: var thrown }
+                ? ErrorReports.Thrown(0, thrown, folder)
+                : new ResultValue(Display.Bundle(null));
+        }
+        catch (Exception error)
+        {
+            return ErrorReports.Thrown(0, error, folder);
+        }
+    }
+
+    private CellStatus EvaluateCore(int cell, string code, CancellationToken abort)
     {
         if (string.IsNullOrWhiteSpace(code))
             return CellStatus.Done;
         try
         {
             var session = created.Task.GetAwaiter().GetResult();
+            using var breakOff = abort.Register(session.Interrupt);
             var (outcome, diagnostics) = session.EvalInteractionNonThrowing(code, ErrorReports.CellFile(folder, cell), null);
             foreach (var warning in diagnostics.Where(each => each.Severity.IsWarning))
                 router.Write(StreamText.Error, ErrorReports.Warning(warning, folder) + "\n");
@@ -140,14 +204,14 @@ public sealed partial class NotebookSession : IDisposable
                     ShowResult(value.Value);
                     return CellStatus.Done;
                 case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice2Of2 { Item: var thrown }:
-                    return Fail(cell, code, thrown, diagnostics);
+                    return Fail(cell, code, thrown, diagnostics, abort);
                 default:
                     return CellStatus.Done;
             }
         }
         catch (Exception error)
         {
-            return Fail(cell, code, error, []);
+            return Fail(cell, code, error, [], abort);
         }
     }
 
@@ -161,12 +225,18 @@ public sealed partial class NotebookSession : IDisposable
         router.Send(new ResultValue(Display.Bundle(shown)));
     }
 
-    private CellStatus Fail(int cell, string code, Exception thrown, FSharpDiagnostic[] diagnostics)
+    private CellStatus Fail(int cell, string code, Exception thrown, FSharpDiagnostic[] diagnostics, CancellationToken abort)
     {
         var error = ErrorReports.Unwrap(thrown);
         if (error is OperationCanceledException && Interruption.Requested)
         {
             router.Send(new CellFailed("Interrupted", error.Message, [error.Message], null));
+            return CellStatus.Interrupted;
+        }
+        if (abort.IsCancellationRequested)
+        {
+            const string Message = "Interrupted: broken off in the middle of the cell.";
+            router.Send(new CellFailed("Interrupted", Message, [Message], null));
             return CellStatus.Interrupted;
         }
         var errors = diagnostics.Where(each => each.Severity.IsError).ToList();
