@@ -76,6 +76,6 @@ internal sealed class CellInterrupter : IProgressSink
         lock (gate)
             if (!ReferenceEquals(running, cell))
                 return;
-        cell.Cancel();
+        _ = Task.Run(cell.Cancel); // it returns only when the cell has ended, and the caller serves other requests
     }
 }

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime;
 using System.Text;
 using System.Text.RegularExpressions;
 using AttentionDistillation.Notebooks;
@@ -152,7 +153,7 @@ public sealed partial class NotebookSession : IDisposable
         router.Attach(observer, input);
         try
         {
-            var status = EvaluateCore(cell, code, abort);
+            var status = abort.CanBeCanceled ? EvaluateAbortably(cell, code, abort) : EvaluateCore(cell, code);
             liveProgress.Flush();
             return status;
         }
@@ -160,6 +161,35 @@ public sealed partial class NotebookSession : IDisposable
         {
             router.Attach(between);
         }
+    }
+
+    private CellStatus EvaluateAbortably(int cell, string code, CancellationToken abort)
+    {
+        var status = CellStatus.Done;
+        using var waker = new ThreadWaker(thread);
+        try
+        {
+            // Obsolete because an abort can leave any code half done. It is the last resort for a cell that heeds nothing else, and the
+            // alternative is a killed process with all its state lost.
+#pragma warning disable SYSLIB0046
+            ControlledExecution.Run(
+                () =>
+                {
+                    waker.Arm(abort);
+                    status = EvaluateCore(cell, code);
+                },
+                abort
+            );
+#pragma warning restore SYSLIB0046
+        }
+        catch (Exception error)
+            when (abort.IsCancellationRequested && error is OperationCanceledException or ThreadInterruptedException)
+        {
+            const string Message = "Interrupted: broken off in the middle of the cell.";
+            router.Send(new CellFailed("Interrupted", Message, [Message], null));
+            return CellStatus.Interrupted;
+        }
+        return status;
     }
 
     private CellEvent EvaluateExpression(string expression)
@@ -185,14 +215,13 @@ public sealed partial class NotebookSession : IDisposable
         }
     }
 
-    private CellStatus EvaluateCore(int cell, string code, CancellationToken abort)
+    private CellStatus EvaluateCore(int cell, string code)
     {
         if (string.IsNullOrWhiteSpace(code))
             return CellStatus.Done;
         try
         {
             var session = created.Task.GetAwaiter().GetResult();
-            using var breakOff = abort.Register(session.Interrupt);
             var (outcome, diagnostics) = session.EvalInteractionNonThrowing(code, ErrorReports.CellFile(folder, cell), null);
             foreach (var warning in diagnostics.Where(each => each.Severity.IsWarning))
                 router.Write(StreamText.Error, ErrorReports.Warning(warning, folder) + "\n");
@@ -204,14 +233,14 @@ public sealed partial class NotebookSession : IDisposable
                     ShowResult(value.Value);
                     return CellStatus.Done;
                 case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice2Of2 { Item: var thrown }:
-                    return Fail(cell, code, thrown, diagnostics, abort);
+                    return Fail(cell, code, thrown, diagnostics);
                 default:
                     return CellStatus.Done;
             }
         }
         catch (Exception error)
         {
-            return Fail(cell, code, error, [], abort);
+            return Fail(cell, code, error, []);
         }
     }
 
@@ -225,18 +254,12 @@ public sealed partial class NotebookSession : IDisposable
         router.Send(new ResultValue(Display.Bundle(shown)));
     }
 
-    private CellStatus Fail(int cell, string code, Exception thrown, FSharpDiagnostic[] diagnostics, CancellationToken abort)
+    private CellStatus Fail(int cell, string code, Exception thrown, FSharpDiagnostic[] diagnostics)
     {
         var error = ErrorReports.Unwrap(thrown);
         if (error is OperationCanceledException && Interruption.Requested)
         {
             router.Send(new CellFailed("Interrupted", error.Message, [error.Message], null));
-            return CellStatus.Interrupted;
-        }
-        if (abort.IsCancellationRequested)
-        {
-            const string Message = "Interrupted: broken off in the middle of the cell.";
-            router.Send(new CellFailed("Interrupted", Message, [Message], null));
             return CellStatus.Interrupted;
         }
         var errors = diagnostics.Where(each => each.Severity.IsError).ToList();
