@@ -12,6 +12,7 @@ internal sealed class Kernel : IDisposable
 {
     private readonly NotebookSession session;
     private readonly CellInterrupter interrupter = new();
+    private readonly LanguageReplies language;
     private readonly KernelSockets sockets;
     private readonly Publisher publisher;
     private readonly History history = new();
@@ -35,6 +36,7 @@ internal sealed class Kernel : IDisposable
         sockets = new KernelSockets(connection, format, Received);
         publisher = new Publisher(format, sockets.Send);
         session = new NotebookSession(folder, interrupter) { Between = happened => lastExecution?.Happened(happened) };
+        language = new LanguageReplies(session);
     }
 
     /// <summary>Serves until a client asks to shut down, or <see cref="Stop"/> is called.</summary>
@@ -133,6 +135,15 @@ internal sealed class Kernel : IDisposable
                 break;
             case "history_request":
                 publisher.Reply(Channel.Shell, request, "history_reply", history.Answer(request.Content));
+                break;
+            case "complete_request":
+                publisher.Reply(Channel.Shell, request, "complete_reply", await language.CompleteAsync(request.Content).ConfigureAwait(false));
+                break;
+            case "inspect_request":
+                publisher.Reply(Channel.Shell, request, "inspect_reply", await language.InspectAsync(request.Content).ConfigureAwait(false));
+                break;
+            case "is_complete_request":
+                publisher.Reply(Channel.Shell, request, "is_complete_reply", await language.IsCompleteAsync(request.Content).ConfigureAwait(false));
                 break;
             case "comm_info_request":
                 var none = Ok();
