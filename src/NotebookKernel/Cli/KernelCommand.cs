@@ -1,20 +1,68 @@
 using System.CommandLine;
-using System.Runtime.InteropServices;
 using NotebookKernel.Jupyter;
-using NotebookKernel.Running;
-using NotebookKernel.Session;
 
 namespace NotebookKernel.Cli;
 
 /// <summary>The command <c>kernel</c>: F# notebooks live in VS Code, JupyterLab and every other Jupyter client.</summary>
 internal static class KernelCommand
 {
-    internal static Command Build()
-    {
-        var command = new Command("kernel", "Lets VS Code, JupyterLab and other Jupyter clients run F# notebooks live.")
+    internal static Command Build() =>
+        new(
+            "kernel",
+            """
+            Lets VS Code, JupyterLab and other Jupyter clients run F# notebooks live.
+
+            Examples:
+              research kernel install                    for every Jupyter client of this user
+              research kernel install --prefix .venv     for the JupyterLab of a virtual environment
+              research kernel list                       every kernel there is, and which are ours
+            """
+        )
         {
+            BuildInstall(),
+            BuildUninstall(),
+            BuildList(),
             BuildRun(),
         };
+
+    private static Command BuildInstall()
+    {
+        var (user, prefix, name) = PlaceOptions();
+        var force = new Option<bool>("--force") { Description = "Replace a kernel of that name that another program installed." };
+        var command = new Command("install", "Installs the kernel: from any folder, Jupyter clients then start this build.")
+        {
+            user,
+            prefix,
+            name,
+            force,
+        };
+        command.SetAction(parsed =>
+            KernelSpecCommands.Install(
+                new KernelPlace(parsed.GetValue(user), parsed.GetValue(prefix), parsed.GetValue(name)!),
+                parsed.GetValue(force)
+            )
+        );
+        return command;
+    }
+
+    private static Command BuildUninstall()
+    {
+        var (user, prefix, name) = PlaceOptions();
+        var force = new Option<bool>("--force") { Description = "Remove a kernel of that name that another program installed." };
+        var command = new Command("uninstall", "Removes the kernel.") { user, prefix, name, force };
+        command.SetAction(parsed =>
+            KernelSpecCommands.Uninstall(
+                new KernelPlace(parsed.GetValue(user), parsed.GetValue(prefix), parsed.GetValue(name)!),
+                parsed.GetValue(force)
+            )
+        );
+        return command;
+    }
+
+    private static Command BuildList()
+    {
+        var command = new Command("list", "Lists the kernels that Jupyter clients find, and which of them are this program.");
+        command.SetAction(_ => KernelSpecCommands.List());
         return command;
     }
 
@@ -27,37 +75,23 @@ internal static class KernelCommand
             Required = true,
         };
         var command = new Command("run", "Runs the kernel; Jupyter clients call this.") { file };
-        command.SetAction(parsed => Run(parsed.GetRequiredValue(file)));
+        command.SetAction(parsed => KernelProcess.Run(parsed.GetRequiredValue(file)));
         return command;
     }
 
-    private static int Run(string connectionFile)
-    {
-        var connection = ConnectionFile.Read(connectionFile);
-        string folder = Directory.GetCurrentDirectory();
-        FSharpHost.StartEarly(folder);
-        var kernel = new Kernel(connection, folder);
-        using var interrupt = PosixSignalRegistration.Create(
-            PosixSignal.SIGINT,
-            context =>
+    private static (Option<bool> User, Option<string?> Prefix, Option<string> Name) PlaceOptions() =>
+        (
+            new Option<bool>("--user") { Description = "For this user; the default." },
+            new Option<string?>("--prefix")
             {
-                context.Cancel = true;
-                kernel.Interrupt();
+                Description = "For the programs installed under a folder, for example a virtual environment.",
+                HelpName = "DIR",
+            },
+            new Option<string>("--name")
+            {
+                Description = "The kernel's name. Notebooks that carry it find the kernel by themselves; ours carry the default.",
+                HelpName = "NAME",
+                DefaultValueFactory = _ => KernelSpec.DefaultName,
             }
         );
-        using var terminate = PosixSignalRegistration.Create(
-            PosixSignal.SIGTERM,
-            context =>
-            {
-                context.Cancel = true;
-                kernel.Stop();
-            }
-        );
-        ParentWatch.Start(kernel.Stop);
-        kernel.ServeAsync().GetAwaiter().GetResult();
-        kernel.Dispose();
-        // The session's thread may still be in a cell.
-        ProcessExit.Now(ExitCodes.Success);
-        return ExitCodes.Success;
-    }
 }

@@ -40,8 +40,30 @@ internal static class LanguageService
     // A client filters as the user types on; more names than this no reader looks through.
     private const int MostItems = 1000;
 
-    // Errors of the parser that more text can mend: unexpected end of input, unmatched brackets, and ends of file in strings and comments.
-    private static readonly HashSet<int> OpenEnded = [10, 58, 513, 514, 515, 516, 517, 518, 519, 520, 521, 522, 523, 583, 3100, 3524];
+    // What the parser says of brackets, strings, comments and blocks that are not closed, wherever it notices.
+    private static readonly HashSet<int> Unclosed =
+    [
+        .. Enumerable.Range(513, 11), // end of file in a string or comment
+        583, // unmatched (
+        588, // a block that ends in let
+        598, // unmatched [
+        603, // unmatched [|
+        604, // unmatched {
+        3104, // try without with
+        3115, // end of input in a definition
+        3118, // incomplete definition
+    ];
+
+    // What it says of an expression that wants more, where it stands at the end; earlier in the text, more at the end cannot mend it.
+    private static readonly HashSet<int> Unfinished =
+    [
+        58, // offside
+        611, // missing function body
+        3156, // an operator without its right side
+        3524, // expression expected
+    ];
+
+    private const int UnexpectedToken = 10;
 
     /// <summary>What could stand at a position.</summary>
     /// <param name="session">The session that the code continues.</param>
@@ -61,11 +83,10 @@ internal static class LanguageService
             null,
             null
         );
-        string typed = partial.PartialIdent;
-        int start = position - typed.Length;
-        // A name that begins with backquotes is not cut apart by the parser above.
-        if (start > 1 && code.AsSpan(0, start).EndsWith("``"))
-            start -= 2;
+        int start = position;
+        while (start > 0 && IsNamePart(code[start - 1]))
+            start--;
+        string typed = code[start..position].Trim('`');
         var items = found
             .Items.Where(item => item.NameInList.Contains(typed, StringComparison.OrdinalIgnoreCase))
             .OrderByDescending(item => item.NameInList.StartsWith(typed, StringComparison.Ordinal))
@@ -125,30 +146,43 @@ internal static class LanguageService
         if (errors.Count == 0)
             return Completeness.Complete;
         int lastLine = 1 + code.TrimEnd().AsSpan().Count('\n');
-        return errors.Any(error => IsOpenEnded(error, lastLine)) ? Completeness.Incomplete : Completeness.Invalid;
+        return errors.TrueForAll(error => IsMendable(error, lastLine)) ? Completeness.Incomplete : Completeness.Invalid;
     }
 
-    // The parser words an early end of the text in several ways, always at the end; in the middle the same error is one that stays.
-    private static bool IsOpenEnded(FSharpDiagnostic error, int lastLine) =>
-        OpenEnded.Contains(error.ErrorNumber)
-        && (
-            error.ErrorNumber != 10
-            || error.EndLine >= lastLine
-                && (
-                    error.Message.Contains("end of input", StringComparison.OrdinalIgnoreCase)
-                    || error.Message.Contains("at or before this point", StringComparison.Ordinal)
-                )
-        );
+    private static bool IsMendable(FSharpDiagnostic error, int lastLine) =>
+        Unclosed.Contains(error.ErrorNumber)
+        || error.EndLine >= lastLine
+            && (
+                Unfinished.Contains(error.ErrorNumber)
+                || error.ErrorNumber == UnexpectedToken
+                    && (
+                        error.Message.Contains("end of input", StringComparison.OrdinalIgnoreCase)
+                        || error.Message.Contains("at or before this point", StringComparison.Ordinal)
+                    )
+            );
 
-    // Clients ask at the cursor, which often stands behind the name, or behind the bracket of its arguments.
+    // Clients ask at the cursor, which may stand behind the name or among its arguments: then the nearest name to the left is meant.
     private static SourcePlace? NameAt(SourcePlace place)
     {
-        int column = Math.Min(place.Column, place.Text.Length);
-        while (column > 0 && (column == place.Text.Length || !IsNamePart(place.Text[column])) && !IsNamePart(place.Text[column - 1]))
+        string text = place.Text;
+        int column = Math.Min(place.Column, text.Length);
+        if (column == text.Length || !IsNamePart(text[column]))
             column--;
-        bool on = column < place.Text.Length && IsNamePart(place.Text[column]);
-        bool behind = column > 0 && IsNamePart(place.Text[column - 1]);
-        return on || behind ? place with { Column = on ? column : column - 1 } : null;
+        while (column >= 0)
+        {
+            if (!IsNamePart(text[column]))
+            {
+                column--;
+                continue;
+            }
+            int start = column;
+            while (start > 0 && IsNamePart(text[start - 1]))
+                start--;
+            if (!char.IsDigit(text[start]))
+                return place with { Column = column };
+            column = start - 1; // a number
+        }
+        return null;
     }
 
     private static bool IsNamePart(char letter) => char.IsLetterOrDigit(letter) || letter is '_' or '\'' or '`';
