@@ -15,12 +15,17 @@ internal static partial class ErrorReports
     private const int MostErrorsShown = 5;
     private const int ValueRestriction = 30;
 
+    // 'parse error', which follows every real one.
+    private const int Echo = 192;
+
     /// <summary>The file name a cell's code is compiled under; diagnostics and stack frames carry it.</summary>
     internal static string CellFile(string folder, int cell) => Path.Combine(folder, $"cell {cell}.fsx");
 
     /// <summary>A report of compile errors: each with its line of the cell and a caret.</summary>
     internal static CellFailed Compile(int cell, string code, IReadOnlyList<FSharpDiagnostic> errors, string folder)
     {
+        if (errors.Any(error => error.ErrorNumber != Echo))
+            errors = [.. errors.Where(error => error.ErrorNumber != Echo)];
         string[] lines = code.ReplaceLineEndings("\n").Split('\n');
         var traceback = new List<string>();
         foreach (var error in errors.Take(MostErrorsShown))

@@ -49,9 +49,8 @@ internal static class LanguageService
         598, // unmatched [
         603, // unmatched [|
         604, // unmatched {
-        3104, // try without with
-        3115, // end of input in a definition
-        3118, // incomplete definition
+        1232, // end of file in a triple-quoted string
+        .. Enumerable.Range(3100, 21), // end of input in try, match, a type, a definition, ...
     ];
 
     // What it says of an expression that wants more, where it stands at the end; earlier in the text, more at the end cannot mend it.
@@ -59,6 +58,7 @@ internal static class LanguageService
     [
         58, // offside
         611, // missing function body
+        882, // a field without a name
         3156, // an operator without its right side
         3524, // expression expected
     ];

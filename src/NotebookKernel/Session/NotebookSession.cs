@@ -222,25 +222,37 @@ public sealed partial class NotebookSession : IDisposable
         try
         {
             var session = created.Task.GetAwaiter().GetResult();
-            var (outcome, diagnostics) = session.EvalInteractionNonThrowing(code, ErrorReports.CellFile(folder, cell), null);
-            foreach (var warning in diagnostics.Where(each => each.Severity.IsWarning))
-                router.Write(StreamText.Error, ErrorReports.Warning(warning, folder) + "\n");
+            var status = CellStatus.Done;
+            foreach (string part in Interactions.Split(code))
+                if (status == CellStatus.Done)
+                    status = EvaluatePart(session, cell, code, part);
             if (OpensPlotly().IsMatch(code))
                 _ = session.EvalInteractionNonThrowing($"open {CellsModule}", null);
-            switch (outcome)
-            {
-                case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice1Of2 { Item: { } value }:
-                    ShowResult(value.Value);
-                    return CellStatus.Done;
-                case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice2Of2 { Item: var thrown }:
-                    return Fail(cell, code, thrown, diagnostics);
-                default:
-                    return CellStatus.Done;
-            }
+            return status;
         }
         catch (Exception error)
         {
             return Fail(cell, code, error, []);
+        }
+    }
+
+    private CellStatus EvaluatePart(Shell.FsiEvaluationSession session, int cell, string code, string part)
+    {
+        var (outcome, diagnostics) = session.EvalInteractionNonThrowing(part, ErrorReports.CellFile(folder, cell), null);
+        foreach (var warning in diagnostics.Where(each => each.Severity.IsWarning))
+            router.Write(StreamText.Error, ErrorReports.Warning(warning, folder) + "\n");
+        switch (outcome)
+        {
+            case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice2Of2 { Item: var thrown }:
+                return Fail(cell, code, thrown, diagnostics);
+            // The parser's errors come without an exception.
+            case var _ when diagnostics.Any(each => each.Severity.IsError):
+                return Fail(cell, code, new FormatException("The cell does not parse."), diagnostics);
+            case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice1Of2 { Item: { } value }:
+                ShowResult(value.Value);
+                return CellStatus.Done;
+            default:
+                return CellStatus.Done;
         }
     }
 
