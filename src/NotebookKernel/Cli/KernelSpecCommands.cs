@@ -25,7 +25,9 @@ internal static partial class KernelSpecCommands
             .All.Select(parent => Path.Combine(parent, place.Name))
             .Where(other => other != folder && Directory.Exists(other));
         foreach (string other in shadowed)
-            Console.Out.WriteLine($"Note: a kernel of the same name lies in {other}; 'research kernel list' shows which one counts.");
+            Console.Out.WriteLine(
+                $"Note: a kernel of the same name lies in {other}; 'research kernel list' shows which one counts."
+            );
         return ExitCodes.Success;
     }
 

@@ -137,13 +137,28 @@ internal sealed class Kernel : IDisposable
                 publisher.Reply(Channel.Shell, request, "history_reply", history.Answer(request.Content));
                 break;
             case "complete_request":
-                publisher.Reply(Channel.Shell, request, "complete_reply", await language.CompleteAsync(request.Content).ConfigureAwait(false));
+                publisher.Reply(
+                    Channel.Shell,
+                    request,
+                    "complete_reply",
+                    await language.CompleteAsync(request.Content).ConfigureAwait(false)
+                );
                 break;
             case "inspect_request":
-                publisher.Reply(Channel.Shell, request, "inspect_reply", await language.InspectAsync(request.Content).ConfigureAwait(false));
+                publisher.Reply(
+                    Channel.Shell,
+                    request,
+                    "inspect_reply",
+                    await language.InspectAsync(request.Content).ConfigureAwait(false)
+                );
                 break;
             case "is_complete_request":
-                publisher.Reply(Channel.Shell, request, "is_complete_reply", await language.IsCompleteAsync(request.Content).ConfigureAwait(false));
+                publisher.Reply(
+                    Channel.Shell,
+                    request,
+                    "is_complete_reply",
+                    await language.IsCompleteAsync(request.Content).ConfigureAwait(false)
+                );
                 break;
             case "comm_info_request":
                 var none = Ok();

@@ -36,7 +36,10 @@ internal sealed record KernelSpec(string Name, string Folder, string DisplayName
             var arguments = file["argv"] as JsonArray ?? [];
             bool ours = file["metadata"] is JsonObject metadata && metadata.ContainsKey(Mark);
             // Ours start as 'dotnet NotebookKernel.dll ...': the library is what may be gone.
-            int program = ours && arguments.Count > 1 && ((string?)arguments[1])?.EndsWith(".dll", StringComparison.Ordinal) == true ? 1 : 0;
+            int program =
+                ours && arguments.Count > 1 && ((string?)arguments[1])?.EndsWith(".dll", StringComparison.Ordinal) == true
+                    ? 1
+                    : 0;
             return new KernelSpec(
                 Path.GetFileName(folder),
                 folder,
@@ -47,7 +50,13 @@ internal sealed record KernelSpec(string Name, string Folder, string DisplayName
             );
         }
         catch (Exception error)
-            when (error is IOException or UnauthorizedAccessException or JsonException or InvalidOperationException or ArgumentException)
+            when (error
+                    is IOException
+                        or UnauthorizedAccessException
+                        or JsonException
+                        or InvalidOperationException
+                        or ArgumentException
+            )
         {
             return null;
         }

@@ -53,7 +53,9 @@ internal sealed class LanguageReplies(NotebookSession session)
             );
             data["text/markdown"] = string.Join(
                 "\n\n---\n\n",
-                found.Select(each => $"```fsharp\n{each.Signature}\n```\n\n{each.Documentation.Replace("\n", "\n\n", StringComparison.Ordinal)}".TrimEnd())
+                found.Select(each =>
+                    $"```fsharp\n{each.Signature}\n```\n\n{each.Documentation.Replace("\n", "\n\n", StringComparison.Ordinal)}".TrimEnd()
+                )
             );
         }
         return new JsonObject
@@ -82,8 +84,12 @@ internal sealed class LanguageReplies(NotebookSession session)
     {
         string last = code.TrimEnd()[(code.TrimEnd().LastIndexOf('\n') + 1)..];
         string same = last[..(last.Length - last.TrimStart().Length)];
-        bool opens = last.EndsWith('=') || last.EndsWith("->", StringComparison.Ordinal) || last.EndsWith("do", StringComparison.Ordinal)
-            || last.EndsWith("then", StringComparison.Ordinal) || last.EndsWith("else", StringComparison.Ordinal);
+        bool opens =
+            last.EndsWith('=')
+            || last.EndsWith("->", StringComparison.Ordinal)
+            || last.EndsWith("do", StringComparison.Ordinal)
+            || last.EndsWith("then", StringComparison.Ordinal)
+            || last.EndsWith("else", StringComparison.Ordinal);
         return opens ? same + Indent : same;
     }
 

@@ -62,7 +62,8 @@ internal static partial class DocumentationText
                     to.Append(text.Value);
                     break;
                 case XElement { Name.LocalName: "see" or "seealso" or "paramref" or "typeparamref", IsEmpty: true } link:
-                    var target = link.Attribute("cref") ?? link.Attribute("langword") ?? link.Attribute("name") ?? link.Attribute("href");
+                    var target =
+                        link.Attribute("cref") ?? link.Attribute("langword") ?? link.Attribute("name") ?? link.Attribute("href");
                     to.Append(ShortName(target?.Value));
                     break;
                 case XElement { Name.LocalName: "para" or "br" or "item" or "code" } block:

@@ -21,7 +21,9 @@ internal sealed class ThreadWaker : IDisposable
     /// its caller until it has taken effect.
     /// </summary>
     internal void Arm(CancellationToken abort) =>
-        registration = abort.Register(() => _ = Task.Delay(Delay, CancellationToken.None).ContinueWith(_ => Wake(), TaskScheduler.Default));
+        registration = abort.Register(() =>
+            _ = Task.Delay(Delay, CancellationToken.None).ContinueWith(_ => Wake(), TaskScheduler.Default)
+        );
 
     private void Wake()
     {
