@@ -128,7 +128,20 @@ public sealed partial class NbconvertTests : IDisposable
         {
             JsonArray lines when lines.All(line => line is JsonValue) => string.Concat(lines.Select(line => (string?)line)),
             JsonValue text when text.TryGetValue(out string? plain) => plain,
-            _ => value?.ToJsonString() ?? "",
+            _ => Sorted(value)?.ToJsonString() ?? "",
+        };
+
+    // Python's tools sort the names of JSON objects.
+    private static JsonNode? Sorted(JsonNode? value) =>
+        value switch
+        {
+            JsonObject fields => new JsonObject(
+                fields
+                    .OrderBy(field => field.Key, StringComparer.Ordinal)
+                    .Select(field => KeyValuePair.Create(field.Key, Sorted(field.Value)))
+            ),
+            JsonArray items => new JsonArray([.. items.Select(Sorted)]),
+            _ => value?.DeepClone(),
         };
 
     private static void Copy(string from, string to)

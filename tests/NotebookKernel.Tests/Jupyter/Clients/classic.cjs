@@ -81,9 +81,9 @@ const write = async (page, code) => {
 
   await write(page, 'List.map');
   await page.keyboard.press('Shift+Tab');
-  await page.waitForSelector('.tooltip .tooltiptext', { state: 'visible', timeout: patience });
+  await page.waitForSelector('#tooltip .tooltiptext', { state: 'visible', timeout: patience });
   await picture(page, 'classic-4-tooltip');
-  say('tooltip', await page.locator('.tooltip .tooltiptext').first().textContent());
+  say('tooltip', await page.locator('#tooltip .tooltiptext').first().textContent());
   say('page-errors', errors);
   await browser.close();
 })().catch((error) => {
