@@ -73,7 +73,8 @@ module internal TableText =
             for index in 0 .. table.Columns.Length - 1 do
                 let isText =
                     table.Rows.Length > 0
-                    && table.Rows |> Array.forall (fun (_, cells) -> not (CellText.isNumber cells[index]))
+                    && table.Rows
+                       |> Array.forall (fun (_, cells) -> not (CellText.isNumber cells[index]))
 
                 $"<th style=\"{(if isText then words else number)}{rule 1}\">{encode table.Columns[index].Title}</th>"
             "</tr></thead><tbody>"
@@ -195,7 +196,8 @@ module internal TableText =
                     for index in 0 .. table.Columns.Length - 1 ->
                         if
                             table.Rows.Length > 0
-                            && table.Rows |> Array.forall (fun (_, cells) -> not (CellText.isNumber cells[index]))
+                            && table.Rows
+                               |> Array.forall (fun (_, cells) -> not (CellText.isNumber cells[index]))
                         then
                             "l"
                         else

@@ -82,6 +82,7 @@ const write = async (page, code) => {
   await write(page, 'List.map');
   await page.keyboard.press('Shift+Tab');
   await page.waitForSelector('#tooltip .tooltiptext', { state: 'visible', timeout: patience });
+  await page.waitForTimeout(500); // it fades in
   await picture(page, 'classic-4-tooltip');
   say('tooltip', await page.locator('#tooltip .tooltiptext').first().textContent());
   say('page-errors', errors);
