@@ -15,6 +15,9 @@ internal static partial class ErrorReports
     private const int MostErrorsShown = 5;
     private const int ValueRestriction = 30;
 
+    // A package that #r asks for cannot be had.
+    private const int PackageError = 999;
+
     // 'parse error', which follows every real one.
     private const int Echo = 192;
 
@@ -31,8 +34,9 @@ internal static partial class ErrorReports
         foreach (var error in errors.Take(MostErrorsShown))
         {
             bool here = CellOf(error.FileName) == cell;
-            string place = here
-                ? $"cell {cell}, line {error.StartLine}"
+            string place =
+                error.ErrorNumber == PackageError ? $"cell {cell}" // its file is that of some earlier cell
+                : here ? $"cell {cell}, line {error.StartLine}"
                 : $"{WithoutFolder(error.FileName, folder)}, line {error.StartLine}";
             traceback.Add($"{place}: error {error.ErrorNumberText}: {Message(error, folder)}");
             if (here && error.StartLine >= 1 && error.StartLine <= lines.Length)
@@ -60,7 +64,7 @@ internal static partial class ErrorReports
         error.ErrorNumber == ValueRestriction && error.Message.Contains("'it'", StringComparison.Ordinal)
             ? "The cell's last expression has a generic type, so it has no value to show. Give it a type, as in (expression: int), or end "
                 + "the cell with |> ignore<int>."
-            : Clean(error.Message, folder);
+            : ResolverProject().Replace(Clean(error.Message, folder), "");
 
     /// <summary>One line about a compiler warning.</summary>
     internal static string Warning(FSharpDiagnostic warning, string folder)
@@ -154,6 +158,10 @@ internal static partial class ErrorReports
         file.StartsWith(folder, StringComparison.Ordinal)
             ? file[folder.Length..].TrimStart(Path.DirectorySeparatorChar)
             : Path.GetFileName(file);
+
+    // The project file that the package resolver writes for itself.
+    [GeneratedRegex(@"\S*[/\\]Project\.fsproj\s*:\s*")]
+    private static partial Regex ResolverProject();
 
     [GeneratedRegex(@"[ \t]*\r?\n")]
     private static partial Regex SpaceAtLineEnd();

@@ -304,6 +304,12 @@ def check_directives_and_tasks(k):
     expect("<em>" in result(k.run('Markdig.Markdown.ToHtml "*x*"')[1])["text/plain"], "#r dll")
 
 
+def check_packages(k):
+    # This one is in the package cache of every build, so that no network is needed.
+    k.run('#r "nuget: NaCl.Net, 0.1.13"')
+    expect(result(k.run("typeof<NaCl.Curve25519>.Name")[1])["text/plain"] == "Curve25519", "#r nuget")
+
+
 def check_progress_is_updated_in_place(k):
     _, seen = k.run(
         'let work () =\n    use task = AttentionDistillation.Runtime.Progress.Start("fit", 2000L)\n'
