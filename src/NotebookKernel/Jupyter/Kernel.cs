@@ -18,6 +18,9 @@ internal sealed class Kernel : IDisposable
     private readonly History history = new();
     private readonly Channel<Waiting> shell = System.Threading.Channels.Channel.CreateUnbounded<Waiting>();
     private readonly TaskCompletionSource<bool> ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    // The process's own, before the session takes the console over for the cells.
+    private readonly TextWriter log = Console.Error;
     private CellExecution? lastExecution;
     private volatile StandardInput? input;
     private long received;
@@ -33,7 +36,7 @@ internal sealed class Kernel : IDisposable
     internal Kernel(ConnectionFile connection, string folder)
     {
         var format = new WireFormat(new MessageSigner(connection.Key));
-        sockets = new KernelSockets(connection, format, Received);
+        sockets = new KernelSockets(connection, format, Received, log);
         publisher = new Publisher(format, sockets.Send);
         session = new NotebookSession(folder, interrupter) { Between = happened => lastExecution?.Happened(happened) };
         language = new LanguageReplies(session);
@@ -44,6 +47,7 @@ internal sealed class Kernel : IDisposable
     {
         sockets.Start();
         publisher.Status("starting", parent: null);
+        language.WarmUp();
         var serving = ServeShellAsync();
         await Task.WhenAny(serving, ended.Task).ConfigureAwait(false);
         shell.Writer.TryComplete();
@@ -108,7 +112,7 @@ internal sealed class Kernel : IDisposable
             {
                 // A request that cannot be read, or a fault of ours, costs that request alone.
                 if (error is not FormatException)
-                    await Console.Error.WriteLineAsync($"research: {request.Type} failed: {error}").ConfigureAwait(false);
+                    await log.WriteLineAsync($"research: {request.Type} failed: {error}").ConfigureAwait(false);
                 ReplyError(request, new CellFailed(error.GetType().Name, error.Message, [error.Message], null));
             }
             publisher.Status("idle", request.Header);

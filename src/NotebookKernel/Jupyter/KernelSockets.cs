@@ -27,15 +27,18 @@ internal sealed class KernelSockets : IDisposable
     private readonly NetMQPoller poller;
     private readonly NetMQPoller beat;
     private readonly Action<Channel, Request> received;
+    private readonly TextWriter log;
+    private volatile bool closed;
 
     /// <summary>Binds the sockets; nothing is read before <see cref="Start"/>.</summary>
     /// <param name="connection">Where.</param>
     /// <param name="format">Reads and writes messages.</param>
     /// <param name="received">Hears of every valid message, on the sockets' thread: it must be quick.</param>
+    /// <param name="log">Where dropped messages are noted.</param>
     /// <exception cref="BadInputException">A port is taken, or the address is not of this machine.</exception>
-    internal KernelSockets(ConnectionFile connection, WireFormat format, Action<Channel, Request> received)
+    internal KernelSockets(ConnectionFile connection, WireFormat format, Action<Channel, Request> received, TextWriter log)
     {
-        (this.format, this.received) = (format, received);
+        (this.format, this.received, this.log) = (format, received, log);
         publisher.Options.SendHighWatermark = Unlimited;
         foreach (var router in (RouterSocket[])[shell, control, stdin])
         {
@@ -65,7 +68,17 @@ internal sealed class KernelSockets : IDisposable
     }
 
     /// <summary>Sends a message, after all that were sent before, from any thread.</summary>
-    internal void Send(Outgoing message) => outgoing.Enqueue(message);
+    internal void Send(Outgoing message)
+    {
+        // A cell that outlives the sockets goes on talking, to nobody.
+        if (closed)
+            return;
+        try
+        {
+            outgoing.Enqueue(message);
+        }
+        catch (ObjectDisposedException) when (closed) { }
+    }
 
     private static void Bind(NetMQSocket socket, ConnectionFile connection, int port)
     {
@@ -93,11 +106,11 @@ internal sealed class KernelSockets : IDisposable
             }
             catch (FormatException error)
             {
-                Console.Error.WriteLine($"research: a message on {channel} was dropped: {error.Message}.");
+                log.WriteLine($"research: a message on {channel} was dropped: {error.Message}.");
             }
             catch (Exception error)
             {
-                Console.Error.WriteLine($"research: a message on {channel} was dropped: {error}");
+                log.WriteLine($"research: a message on {channel} was dropped: {error}");
             }
     }
 
@@ -124,7 +137,7 @@ internal sealed class KernelSockets : IDisposable
         catch (Exception error) when (error is NetMQException or SocketException)
         {
             // The receiver has gone; the others must be served.
-            Console.Error.WriteLine($"research: a message on {message.Channel} could not be sent: {error.Message}");
+            log.WriteLine($"research: a message on {message.Channel} could not be sent: {error.Message}");
         }
     }
 
@@ -136,13 +149,14 @@ internal sealed class KernelSockets : IDisposable
         }
         catch (Exception error) when (error is NetMQException or SocketException)
         {
-            Console.Error.WriteLine($"research: a heartbeat was not answered: {error.Message}");
+            log.WriteLine($"research: a heartbeat was not answered: {error.Message}");
         }
     }
 
     /// <summary>Sends what waits, then closes the sockets.</summary>
     public void Dispose()
     {
+        closed = true;
         if (poller.IsRunning)
             poller.Stop();
         if (beat.IsRunning)

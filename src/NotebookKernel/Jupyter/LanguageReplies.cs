@@ -9,6 +9,14 @@ internal sealed class LanguageReplies(NotebookSession session)
     // What an open block is indented by.
     private const string Indent = "    ";
 
+    /// <summary>Runs and completes a trifle, so that the compiler is loaded before the user's first cell and first completion.</summary>
+    internal void WarmUp() =>
+        _ = session.AskAsync(compiler =>
+        {
+            _ = compiler.EvalInteractionNonThrowing("()", null);
+            return LanguageService.Complete(compiler, "List.", "List.".Length);
+        });
+
     /// <summary>The content of a <c>complete_reply</c>.</summary>
     internal async Task<JsonObject> CompleteAsync(JsonObject content)
     {

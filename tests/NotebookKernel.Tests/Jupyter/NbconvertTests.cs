@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 
@@ -138,7 +139,7 @@ public sealed partial class NbconvertTests : IDisposable
             _ => Sorted(value)?.ToJsonString() ?? "",
         };
 
-    // Python's tools sort the names of JSON objects.
+    // Python's tools sort the names of JSON objects and write small numbers in another way.
     private static JsonNode? Sorted(JsonNode? value) =>
         value switch
         {
@@ -148,6 +149,7 @@ public sealed partial class NbconvertTests : IDisposable
                     .Select(field => KeyValuePair.Create(field.Key, Sorted(field.Value)))
             ),
             JsonArray items => new JsonArray([.. items.Select(Sorted)]),
+            JsonValue number when number.GetValueKind() == JsonValueKind.Number => (double)number,
             _ => value?.DeepClone(),
         };
 
