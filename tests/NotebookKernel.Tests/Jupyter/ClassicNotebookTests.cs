@@ -140,7 +140,7 @@ public sealed class ClassicNotebookTests : IDisposable
             RedirectStandardError = true,
         };
         foreach (
-            var (name, value) in new Dictionary<string, string>
+            var (name, value) in new Dictionary<string, string>(JupyterClients.OwnCache(folder.File("cache")))
             {
                 ["HOME"] = folder.Path,
                 ["JUPYTER_PATH"] = folder.File("prefix/share/jupyter"),

@@ -35,6 +35,23 @@ public static class JupyterClients
 
     public static void RequireFile(string file, string remedy) => Require(File.Exists(file), $"{file} is missing. {remedy}");
 
+    /// <summary>
+    /// The environment in which notebooks keep what they compute in a folder of the test's own, so that no two runs share a training. Only the
+    /// tokenised corpus, which is the same for all, is taken along from the user's cache.
+    /// </summary>
+    public static IReadOnlyDictionary<string, string> OwnCache(string cache)
+    {
+        string home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
+        string named =
+            Environment.GetEnvironmentVariable("RESEARCH_CACHE") ?? Path.Combine(home, ".cache", "attention-distillation");
+        string tokens = Path.Combine(cache, "tokens");
+        Directory.CreateDirectory(tokens);
+        if (Directory.Exists(Path.Combine(named, "tokens")))
+            foreach (string file in Directory.EnumerateFiles(Path.Combine(named, "tokens"), "*.tokens.gz"))
+                File.Copy(file, Path.Combine(tokens, Path.GetFileName(file)));
+        return new Dictionary<string, string> { ["RESEARCH_CACHE"] = cache };
+    }
+
     /// <summary>Runs a program to its end.</summary>
     public static ResearchProcess.Result Run(
         string program,

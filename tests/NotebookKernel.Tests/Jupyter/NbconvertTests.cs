@@ -47,7 +47,7 @@ public sealed partial class NbconvertTests : IDisposable
     [MemberData(nameof(Notebooks))]
     public async Task A_notebook_of_the_repository_comes_out_alike(string name)
     {
-        // A copy for each way of running, so that neither finds what the other cached.
+        // A copy for each way of running, which go on at the same time.
         foreach (string root in (string[])["live", "headless"])
         {
             foreach (string part in (string[])["notebooks", "data/papers", "data/vocabulary"])
@@ -63,14 +63,13 @@ public sealed partial class NbconvertTests : IDisposable
         string data = folder.File("jupyter");
         var installed = await ResearchProcess.RunAsync(folder.Path, "kernel", "install", "--prefix", folder.File("prefix"));
         Assert.True(installed.ExitCode == 0, installed.Error);
-        var headlessRun = ResearchProcess.RunAsync(
-            folder.File("headless/notebooks"),
-            "run",
-            name,
-            "--scale",
-            "smoke",
-            "--output",
-            folder.File("headless/out")
+        var headlessRun = Task.Run(() =>
+            JupyterClients.Run(
+                "dotnet",
+                [JupyterClients.Kernel, "run", name, "--scale", "smoke", "--output", folder.File("headless/out")],
+                folder.File("headless/notebooks"),
+                JupyterClients.OwnCache(folder.File("headless/cache"))
+            )
         );
         var live = await Task.Run(() =>
             JupyterClients.Run(
@@ -86,7 +85,7 @@ public sealed partial class NbconvertTests : IDisposable
                     folder.File($"live/notebooks/{name}"),
                 ],
                 folder.Path,
-                new Dictionary<string, string>
+                new Dictionary<string, string>(JupyterClients.OwnCache(folder.File("live/cache")))
                 {
                     ["JUPYTER_PATH"] = folder.File("prefix/share/jupyter"),
                     ["JUPYTER_DATA_DIR"] = data,
