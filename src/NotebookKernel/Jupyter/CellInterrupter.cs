@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using AttentionDistillation.Runtime;
 
 namespace NotebookKernel.Jupyter;
@@ -12,7 +13,7 @@ internal sealed class CellInterrupter : IProgressSink
 
     private readonly Lock gate = new();
     private CancellationTokenSource? running;
-    private volatile bool training;
+    private readonly ConcurrentDictionary<Guid, byte> tasks = [];
     private bool asked;
 
     /// <summary>Takes note that a cell begins.</summary>
@@ -22,7 +23,7 @@ internal sealed class CellInterrupter : IProgressSink
         lock (gate)
         {
             Interruption.Clear();
-            training = false;
+            tasks.Clear();
             asked = false;
             running = new CancellationTokenSource();
             return running.Token;
@@ -62,12 +63,16 @@ internal sealed class CellInterrupter : IProgressSink
     public void Report(ProgressState state)
     {
         ArgumentNullException.ThrowIfNull(state);
-        training = !state.Finished;
+        if (state.Finished)
+            tasks.TryRemove(state.Id, out _);
+        else
+            tasks[state.Id] = 0;
     }
 
     private void AbortUnlessTraining(CancellationTokenSource cell)
     {
-        if (!training)
+        // Tasks under way look for the request themselves, at their next step.
+        if (tasks.IsEmpty)
             Abort(cell);
     }
 
