@@ -9,6 +9,7 @@ open Microsoft.DotNet.Interactive.Formatting
 open Plotly.NET
 open TorchSharp
 open AttentionDistillation.Attention
+open AttentionDistillation.Experiments
 open AttentionDistillation.Losses
 
 /// How values of this library appear in a notebook.
@@ -239,6 +240,101 @@ module Formatters =
 
         Table.create ([ column "Value" 5; column "Weight" 3; column "Weighted" 5 ], rows, rowTitle = "Loss term")
 
+    /// Digits that leave three significant ones of the largest value.
+    let private digitsOf (values: float seq) =
+        let largest =
+            values |> Seq.filter Double.IsFinite |> Seq.map abs |> Seq.fold max 0.0
+
+        if largest = 0.0 then 1 else max 0 (min 6 (2 - int (floor (log10 largest))))
+
+    /// Mean ± standard deviation over seeds of every metric of an ablation, a row per variant. Which values are best is not known here, so none is bold.
+    let internal ablationTable (result: AblationResult) : Table =
+        let metrics = result.Metrics
+
+        let failures = [
+            for failure in result.Failures ->
+                $"{failure.Variant}, seed {failure.Seed}: {failure.ExceptionType}: {failure.Message}"
+        ]
+
+        let notes = Seq.append failures result.Notes
+
+        if metrics.Count = 0 then
+            Table.create (
+                [ column "Cells" 0 ],
+                [
+                    for variant in result.Variants ->
+                        let failed =
+                            result.Failures |> Seq.filter (fun each -> each.Variant = variant) |> Seq.length
+
+                        variant, [| Cell.Text(if failed = 0 then "not run" else $"{failed} failed") |]
+                ],
+                caption = result.Study,
+                notes = notes
+            )
+        else
+            let measurements = [
+                for variant in result.Variants do
+                    for metric in metrics do
+                        for row in result.Rows do
+                            if row.Variant = variant && row.Metric = metric then
+                                {
+                                    Variant = variant
+                                    Metric = metric
+                                    Seed = int row.Seed
+                                    Value = row.Value
+                                }
+
+                        for failure in result.Failures do
+                            if failure.Variant = variant then
+                                {
+                                    Variant = variant
+                                    Metric = metric
+                                    Seed = int failure.Seed
+                                    Value = nan
+                                }
+            ]
+
+            Table.ofMeasurements (
+                measurements,
+                directions = [ for metric in metrics -> metric, NoBest ],
+                metricDigits = [
+                    for metric in metrics ->
+                        metric,
+                        result.Rows
+                        |> Seq.filter (fun row -> row.Metric = metric)
+                        |> Seq.map _.Value
+                        |> digitsOf
+                ],
+                caption = result.Study,
+                notes = notes
+            )
+
+    let private ablationCellTable (cell: AblationCell) : Table =
+        let origin = if cell.FromCache then ", from the cache" else ""
+
+        Table.create (
+            [ column "Value" 4 ],
+            [
+                for metric in cell.Metrics -> metric.Key, [| Cell.FromPaper(metric.Value, "") |]
+            ],
+            caption = $"{cell.Variant}, seed {cell.Seed}: {short cell.Seconds} s{origin}",
+            rowTitle = "Metric"
+        )
+
+    /// An exception as a value: its message and those of its causes. Stacks belong to errors of cells, which have them.
+    let rec private exceptionLines (error: exn) = [
+        $"{error.GetType().Name}: {error.Message}"
+        match error.InnerException with
+        | null -> ()
+        | inner ->
+            for line in exceptionLines inner do
+                $"caused by {line}"
+    ]
+
+    let private exceptionHtml (error: exn) =
+        let lines = exceptionLines error |> List.map encode |> String.concat "<br>"
+        $"<div style=\"font-family:monospace;white-space:pre-wrap;color:#9b1c1c\">{lines}</div>"
+
     let private stateLine (state: AttentionState) =
         let keys = TensorInterop.shapeText state.Key
         let causal = if state.IsCausal then ", causal" else ""
@@ -246,6 +342,9 @@ module Formatters =
 
     /// One type: its texts by MIME type, the preferred one first.
     let private add<'T> (texts: (string * ('T -> string)) list) =
+        // What a type says of itself by attribute is taken in at the first question; asked here, it does not overrule what comes next.
+        Formatter.GetPreferredMimeTypesFor typeof<'T> |> ignore
+
         for mime, write in texts do
             Formatter.Register<'T>(Action<'T, TextWriter>(fun value writer -> writer.Write(write value)), mime)
 
@@ -295,6 +394,21 @@ module Formatters =
                     ChartOutput.PlotlyMime, (fun state -> ChartOutput.json (Plot.attentionOf state))
                     HtmlFormatter.MimeType, (fun state -> ChartOutput.html (Plot.attentionOf state))
                     PlainTextFormatter.MimeType, stateLine
+                ]
+
+                add<AblationResult> [
+                    HtmlFormatter.MimeType, (fun result -> (ablationTable result).ToHtml())
+                    PlainTextFormatter.MimeType, (fun result -> (ablationTable result).ToMarkdown())
+                ]
+
+                add<AblationCell> [
+                    HtmlFormatter.MimeType, (fun cell -> (ablationCellTable cell).ToHtml())
+                    PlainTextFormatter.MimeType, (fun cell -> (ablationCellTable cell).ToMarkdown())
+                ]
+
+                add<exn> [
+                    HtmlFormatter.MimeType, exceptionHtml
+                    PlainTextFormatter.MimeType, exceptionLines >> String.concat "\n"
                 ]
 
                 add<LossTerms> [

@@ -1,5 +1,8 @@
 module AttentionDistillation.Notebooks.Tests.FormattersTests
 
+open System
+open System.Collections.Generic
+open System.IO
 open System.Text.Json
 open Deedle
 open Microsoft.DotNet.Interactive.Formatting
@@ -7,8 +10,10 @@ open Plotly.NET
 open TorchSharp
 open Xunit
 open AttentionDistillation.Attention
+open AttentionDistillation.Experiments
 open AttentionDistillation.Losses
 open AttentionDistillation.Notebooks
+open AttentionDistillation.Runtime
 
 let private show (value: obj) (mime: string) =
     Formatters.register ()
@@ -123,3 +128,48 @@ let ``registering twice changes nothing`` () =
     let count = Formatter.RegisteredFormatters false |> Seq.length
     Formatters.register ()
     Assert.Equal(count, Formatter.RegisteredFormatters false |> Seq.length)
+
+let private ablation (work: string -> int64 -> float) =
+    let folder = Directory.CreateTempSubdirectory("research-test-").FullName
+
+    try
+        TorchRuntime.EnsureLoaded()
+
+        Ablation("99-test", RunSettings(Scale.Smoke, torch.CPU), AblationOptions(CacheFolder = folder))
+            .Run(
+                [ "plain"; "other" ],
+                [ 1L; 2L ],
+                fun variant seed -> Dictionary(dict [ "accuracy", work variant seed; "KL", 0.01234 ])
+            )
+    finally
+        Directory.Delete(folder, true)
+
+[<Fact>]
+let ``ablations appear as mean and deviation per metric, with what failed`` () =
+    let result =
+        ablation (fun variant seed ->
+            if variant = "other" && seed = 2L then
+                invalidOp "it broke <down>"
+
+            80.0 + 2.0 * float seed)
+
+    Assert.Equal<string list>([ "text/html"; "text/plain" ], preferred result)
+    let text = show result "text/plain"
+    Assert.Contains("83.0 ± 1.4", text)
+    Assert.Contains("0.0123", text)
+    Assert.Contains("failed (1 of 2 seeds)", text)
+    let html = show result "text/html"
+    Assert.Contains("it broke &lt;down&gt;", html)
+    Assert.DoesNotContain("<strong>", html) // which metric is better high, nobody said
+    Assert.Contains("accuracy", show result.Cells[0] "text/html")
+
+[<Fact>]
+let ``an ablation of which nothing ran still appears`` () =
+    let result = ablation (fun _ _ -> invalidOp "no")
+    Assert.Contains("2 failed", show result "text/plain")
+
+[<Fact>]
+let ``exceptions appear by message and cause`` () =
+    let error = InvalidOperationException("outer <x>", ArgumentException "inner")
+    Assert.Equal("InvalidOperationException: outer <x>\ncaused by ArgumentException: inner", show error "text/plain")
+    Assert.Contains("outer &lt;x&gt;", show error "text/html")

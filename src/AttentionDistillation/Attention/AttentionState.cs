@@ -1,3 +1,6 @@
+using System.Globalization;
+using System.Net;
+using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -8,7 +11,8 @@ namespace AttentionDistillation.Attention;
 /// One attention call as the model made it. Nothing of size L x S exists until <see cref="Scores"/> or <see cref="Probabilities"/> is called,
 /// so models can use fused kernels and losses can choose a form that never builds a map.
 /// </summary>
-public sealed class AttentionState
+[TypeFormatterSource(typeof(HtmlFormatterSource))]
+public sealed class AttentionState : IHtmlValue
 {
     /// <summary>Records an attention call.</summary>
     /// <param name="query">[B, H, L, D].</param>
@@ -108,4 +112,14 @@ public sealed class AttentionState
 
     /// <summary>The same call cut off from the graph of gradients.</summary>
     public AttentionState Detach() => new(Query.detach(), Key.detach(), Value.detach(), Mask, IsCausal, Scale, Bias?.detach());
+
+    /// <summary>Shapes in words, and a small map of each head of the first example.</summary>
+    public string ToHtml()
+    {
+        string words = string.Create(
+            CultureInfo.InvariantCulture,
+            $"AttentionState: query [{string.Join(", ", Query.shape)}], key [{string.Join(", ", Key.shape)}], scale {Scale:G4}{(IsCausal ? ", causal" : "")}"
+        );
+        return $"<div style=\"font-size:13px\">{WebUtility.HtmlEncode(words)}</div>{HeadGrid.Of(this)}";
+    }
 }

@@ -1,3 +1,6 @@
+using System.Globalization;
+using AttentionDistillation.Runtime;
+
 namespace AttentionDistillation.Experiments;
 
 /// <summary>A cell of an ablation that ran: one variant with one seed.</summary>
@@ -8,6 +11,7 @@ namespace AttentionDistillation.Experiments;
 /// <param name="PeakHostBytes">Largest working set of the process seen while it ran.</param>
 /// <param name="DeviceBytes">Device memory in use when it ended (see <see cref="AblationOptions.DeviceMemory"/>); null when not asked for.</param>
 /// <param name="FromCache">True when it was computed by an earlier run.</param>
+[TypeFormatterSource(typeof(HtmlFormatterSource))]
 public sealed record AblationCell(
     string Variant,
     long Seed,
@@ -16,7 +20,19 @@ public sealed record AblationCell(
     long PeakHostBytes,
     long? DeviceBytes,
     bool FromCache
-);
+) : IHtmlValue
+{
+    /// <summary>The metrics as a table.</summary>
+    public string ToHtml() =>
+        HtmlTable.Of(
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Variant}, seed {Seed}: {Seconds:0.0} s{(FromCache ? ", from the cache" : "")}"
+            ),
+            ["Metric", "Value"],
+            Metrics.Select(metric => (string[])[metric.Key, HtmlTable.Short(metric.Value)])
+        );
+}
 
 /// <summary>A cell that failed.</summary>
 /// <param name="Variant">The variant's name.</param>
@@ -50,7 +66,8 @@ public sealed record MetricSummary(double Mean, double StandardDeviation, int N)
 }
 
 /// <summary>What an ablation found: the cells that ran, those that failed, and remarks on the cache.</summary>
-public sealed class AblationResult
+[TypeFormatterSource(typeof(HtmlFormatterSource))]
+public sealed class AblationResult : IHtmlValue
 {
     internal AblationResult(
         string study,
@@ -120,6 +137,32 @@ public sealed class AblationResult
             .Where(pair => second.ContainsKey(pair.Key))
             .ToDictionary(pair => pair.Key, pair => pair.Value - second[pair.Key]);
     }
+
+    /// <summary>Mean ± standard deviation over seeds, a row per variant and a column per metric; failed cells below.</summary>
+    public string ToHtml()
+    {
+        var metrics = Metrics;
+        var table = HtmlTable.Of(
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Study}: mean ± sd, {Cells.Count} of {Variants.Count * Seeds.Count} cells"
+            ),
+            ["Variant", .. metrics],
+            Variants.Select(variant => (string[])[variant, .. metrics.Select(metric => Text(Summary(variant, metric)))])
+        );
+        var remarks = Failures
+            .Select(failure => $"{failure.Variant}, seed {failure.Seed} failed: {failure.ExceptionType}: {failure.Message}")
+            .Concat(Notes);
+        return table
+            + string.Concat(
+                remarks.Select(remark => $"<div style=\"font-size:12px\">{System.Net.WebUtility.HtmlEncode(remark)}</div>")
+            );
+    }
+
+    private static string Text(MetricSummary summary) =>
+        summary.N == 0 ? "—"
+        : double.IsNaN(summary.StandardDeviation) ? HtmlTable.Short(summary.Mean)
+        : $"{HtmlTable.Short(summary.Mean)} ± {HtmlTable.Short(summary.StandardDeviation)}";
 }
 
 /// <summary>An ablation was stopped; the cells done so far are in <see cref="Partial"/> and in the cache.</summary>

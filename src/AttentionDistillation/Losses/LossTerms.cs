@@ -1,10 +1,12 @@
+using AttentionDistillation.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace AttentionDistillation.Losses;
 
 /// <summary>Named scalar loss terms with weights, and their weighted total: every curve can be plotted by term.</summary>
-public sealed class LossTerms
+[TypeFormatterSource(typeof(HtmlFormatterSource))]
+public sealed class LossTerms : IHtmlValue
 {
     private readonly List<(string Name, Tensor Value, double Weight)> terms = [];
     private Tensor? total;
@@ -55,5 +57,30 @@ public sealed class LossTerms
                 .Select(term => term.Weight == 1.0 ? term.Value : term.Value * term.Weight)
                 .Aggregate((sum, term) => sum + term);
         }
+    }
+
+    /// <summary>Terms, weights and what each adds to the total, as a table.</summary>
+    public string ToHtml()
+    {
+        using var scope = NewDisposeScope();
+        var rows = terms
+            .Select(term => (term.Name, Value: term.Value.detach().to(ScalarType.Float64).cpu().item<double>(), term.Weight))
+            .ToList();
+        return HtmlTable.Of(
+            "Loss",
+            ["Term", "Value", "Weight", "Weighted"],
+            [
+                .. rows.Select(row =>
+                    (string[])
+                        [
+                            row.Name,
+                            HtmlTable.Short(row.Value),
+                            HtmlTable.Short(row.Weight),
+                            HtmlTable.Short(row.Value * row.Weight),
+                        ]
+                ),
+                ["total", "", "", HtmlTable.Short(rows.Sum(row => row.Value * row.Weight))],
+            ]
+        );
     }
 }

@@ -51,6 +51,7 @@ internal static class CommandLine
             new VersionOption(),
             BuildRun(),
             BuildList(),
+            KernelCommand.Build(),
         };
         root.SetAction(_ =>
         {

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
 using AttentionDistillation.Runtime;
 using NotebookKernel.Documents;
 using NotebookKernel.Running;
@@ -61,7 +60,7 @@ internal static class RunCommand
         var report = runner.RunAsync(session).GetAwaiter().GetResult();
         int code = ExitCodes.Of(report.Status);
         if (stop.Firm.IsCompleted)
-            HardExit(code);
+            ProcessExit.Now(code);
         session.Dispose();
         return code;
     }
@@ -201,17 +200,4 @@ internal static class RunCommand
         };
         listener.Start();
     }
-
-    // A thread still runs a cell, perhaps inside native code: an orderly exit would tear libtorch down under it, and crash.
-    private static void HardExit(int code)
-    {
-        Console.Out.Flush();
-        Console.Error.Flush();
-        if (OperatingSystem.IsWindows())
-            Environment.Exit(code);
-        ExitNow(code);
-    }
-
-    [DllImport("libc", EntryPoint = "_exit")]
-    private static extern void ExitNow(int code);
 }

@@ -15,19 +15,28 @@ internal static partial class ErrorReports
     private const int MostErrorsShown = 5;
     private const int ValueRestriction = 30;
 
+    // A package that #r asks for cannot be had.
+    private const int PackageError = 999;
+
+    // 'parse error', which follows every real one.
+    private const int Echo = 192;
+
     /// <summary>The file name a cell's code is compiled under; diagnostics and stack frames carry it.</summary>
     internal static string CellFile(string folder, int cell) => Path.Combine(folder, $"cell {cell}.fsx");
 
     /// <summary>A report of compile errors: each with its line of the cell and a caret.</summary>
     internal static CellFailed Compile(int cell, string code, IReadOnlyList<FSharpDiagnostic> errors, string folder)
     {
+        if (errors.Any(error => error.ErrorNumber != Echo))
+            errors = [.. errors.Where(error => error.ErrorNumber != Echo)];
         string[] lines = code.ReplaceLineEndings("\n").Split('\n');
         var traceback = new List<string>();
         foreach (var error in errors.Take(MostErrorsShown))
         {
             bool here = CellOf(error.FileName) == cell;
-            string place = here
-                ? $"cell {cell}, line {error.StartLine}"
+            string place =
+                error.ErrorNumber == PackageError ? $"cell {cell}" // its file is that of some earlier cell
+                : here ? $"cell {cell}, line {error.StartLine}"
                 : $"{WithoutFolder(error.FileName, folder)}, line {error.StartLine}";
             traceback.Add($"{place}: error {error.ErrorNumberText}: {Message(error, folder)}");
             if (here && error.StartLine >= 1 && error.StartLine <= lines.Length)
@@ -55,7 +64,7 @@ internal static partial class ErrorReports
         error.ErrorNumber == ValueRestriction && error.Message.Contains("'it'", StringComparison.Ordinal)
             ? "The cell's last expression has a generic type, so it has no value to show. Give it a type, as in (expression: int), or end "
                 + "the cell with |> ignore<int>."
-            : Clean(error.Message, folder);
+            : ResolverProject().Replace(Clean(error.Message, folder), "");
 
     /// <summary>One line about a compiler warning.</summary>
     internal static string Warning(FSharpDiagnostic warning, string folder)
@@ -149,6 +158,10 @@ internal static partial class ErrorReports
         file.StartsWith(folder, StringComparison.Ordinal)
             ? file[folder.Length..].TrimStart(Path.DirectorySeparatorChar)
             : Path.GetFileName(file);
+
+    // The project file that the package resolver writes for itself.
+    [GeneratedRegex(@"\S*[/\\]Project\.fsproj\s*:\s*")]
+    private static partial Regex ResolverProject();
 
     [GeneratedRegex(@"[ \t]*\r?\n")]
     private static partial Regex SpaceAtLineEnd();

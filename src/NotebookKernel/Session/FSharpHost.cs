@@ -52,6 +52,7 @@ internal static class FSharpHost
         [
             "fsi",
             "--nologo",
+            "--exec",
             "--gui-",
             "--quiet",
             "--readline-",

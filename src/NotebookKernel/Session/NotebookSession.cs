@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime;
 using System.Text;
 using System.Text.RegularExpressions;
 using AttentionDistillation.Notebooks;
@@ -38,6 +39,7 @@ public sealed partial class NotebookSession : IDisposable
     private readonly IDisplaySink? formerSink = Display.Sink;
     private readonly IProgressSink? formerProgress = Progress.Sink;
     private readonly string formerFolder = Directory.GetCurrentDirectory();
+    private Action<CellEvent>? between;
 
     /// <summary>Starts a session; the compiler loads in the background until the first cell needs it.</summary>
     /// <param name="folder">The notebook's folder: the current directory of its cells, against which <c>#load</c> and <c>#r</c> resolve.</param>
@@ -60,17 +62,56 @@ public sealed partial class NotebookSession : IDisposable
     /// <param name="cell">The cell's number, which error reports carry.</param>
     /// <param name="code">F# code; may be empty.</param>
     /// <param name="observer">Hears what the cell does, on the session's thread or whichever thread writes output; one call at a time.</param>
+    /// <param name="input">What the cell reads from standard input; null for nothing.</param>
+    /// <param name="abort">
+    /// Breaks the cell off wherever it stands, for a cell that does not heed <see cref="Interruption"/>. It may leave a half-made change in
+    /// objects that the cell was working on; earlier definitions live on.
+    /// </param>
     /// <returns>How it ended; never faults for an error of the cell, which is an event.</returns>
-    public Task<CellStatus> RunAsync(int cell, string code, Action<CellEvent> observer)
+    public Task<CellStatus> RunAsync(
+        int cell,
+        string code,
+        Action<CellEvent> observer,
+        TextReader? input = null,
+        CancellationToken abort = default
+    )
     {
         ArgumentNullException.ThrowIfNull(code);
         ArgumentNullException.ThrowIfNull(observer);
-        var ended = new TaskCompletionSource<CellStatus>(TaskCreationOptions.RunContinuationsAsynchronously);
+        return Enqueue(() => Evaluate(cell, code, observer, input, abort));
+    }
+
+    /// <summary>Evaluates an expression beside the cells, without a cell number or outputs of its own.</summary>
+    /// <returns>A <see cref="ResultValue"/>, or the <see cref="CellFailed"/> that says why there is none.</returns>
+    public Task<CellEvent> EvaluateAsync(string expression)
+    {
+        ArgumentNullException.ThrowIfNull(expression);
+        return Enqueue(() => EvaluateExpression(expression));
+    }
+
+    /// <summary>Asks the compiler something between cells: what it would complete, what a name means.</summary>
+    internal Task<T> AskAsync<T>(Func<Shell.FsiEvaluationSession, T> question) =>
+        Enqueue(() => question(created.Task.GetAwaiter().GetResult()));
+
+    /// <summary>Hears what happens while no cell runs, for example work that a cell left running in the background; null sends text to the console.</summary>
+    internal Action<CellEvent>? Between
+    {
+        get => between;
+        set
+        {
+            between = value;
+            router.Attach(value);
+        }
+    }
+
+    private Task<T> Enqueue<T>(Func<T> job)
+    {
+        var ended = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
         work.Add(() =>
         {
             try
             {
-                ended.SetResult(Evaluate(cell, code, observer));
+                ended.SetResult(job());
             }
             catch (Exception error)
             {
@@ -106,19 +147,71 @@ public sealed partial class NotebookSession : IDisposable
             job();
     }
 
-    private CellStatus Evaluate(int cell, string code, Action<CellEvent> observer)
+    private CellStatus Evaluate(int cell, string code, Action<CellEvent> observer, TextReader? input, CancellationToken abort)
     {
         liveProgress.Reset();
-        router.Attach(observer);
+        router.Attach(observer, input);
         try
         {
-            var status = EvaluateCore(cell, code);
+            var status = abort.CanBeCanceled ? EvaluateAbortably(cell, code, abort) : EvaluateCore(cell, code);
             liveProgress.Flush();
             return status;
         }
         finally
         {
-            router.Attach(null);
+            router.Attach(between);
+        }
+    }
+
+    private CellStatus EvaluateAbortably(int cell, string code, CancellationToken abort)
+    {
+        var status = CellStatus.Done;
+        using var waker = new ThreadWaker(thread);
+        try
+        {
+            // Obsolete because an abort can leave any code half done. It is the last resort for a cell that heeds nothing else, and the
+            // alternative is a killed process with all its state lost.
+#pragma warning disable SYSLIB0046
+            ControlledExecution.Run(
+                () =>
+                {
+                    waker.Arm(abort);
+                    status = EvaluateCore(cell, code);
+                },
+                abort
+            );
+#pragma warning restore SYSLIB0046
+        }
+        catch (Exception error)
+            when (abort.IsCancellationRequested && error is OperationCanceledException or ThreadInterruptedException)
+        {
+            const string Message = "Interrupted: broken off in the middle of the cell.";
+            router.Send(new CellFailed("Interrupted", Message, [Message], null));
+            return CellStatus.Interrupted;
+        }
+        return status;
+    }
+
+    private CellEvent EvaluateExpression(string expression)
+    {
+        try
+        {
+            var session = created.Task.GetAwaiter().GetResult();
+            var (outcome, diagnostics) = session.EvalExpressionNonThrowing(expression, ErrorReports.CellFile(folder, 0));
+            if (outcome is FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice1Of2 { Item: { } value })
+                return new ResultValue(
+                    Display.Bundle(AsyncValues.Await(value.Value.ReflectionValue, value.Value.ReflectionType))
+                );
+            var errors = diagnostics.Where(each => each.Severity.IsError).ToList();
+            if (errors.Count > 0)
+                return ErrorReports.Compile(0, expression, errors, folder);
+            return outcome is FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice2Of2 { Item: var thrown }
+                ? ErrorReports.Thrown(0, thrown, folder)
+                : new ResultValue(Display.Bundle(null));
+        }
+        catch (Exception error)
+        {
+            return ErrorReports.Thrown(0, error, folder);
         }
     }
 
@@ -129,28 +222,37 @@ public sealed partial class NotebookSession : IDisposable
         try
         {
             var session = created.Task.GetAwaiter().GetResult();
-            var (outcome, diagnostics) = session.EvalInteractionNonThrowing(code, ErrorReports.CellFile(folder, cell), null);
-            foreach (var warning in diagnostics.Where(each => each.Severity.IsWarning))
-                router.Write(StreamText.Error, ErrorReports.Warning(warning, folder) + "\n");
+            var status = CellStatus.Done;
+            foreach (string part in Interactions.Split(code))
+                if (status == CellStatus.Done)
+                    status = EvaluatePart(session, cell, code, part);
             if (OpensPlotly().IsMatch(code))
                 _ = session.EvalInteractionNonThrowing($"open {CellsModule}", null);
-            // A parse error that the compiler recovers from comes back as success without a value: the cell did not run.
-            if (outcome.IsChoice1Of2 && diagnostics.Any(each => each.Severity.IsError))
-                return Fail(cell, code, new InvalidOperationException("The cell does not compile."), diagnostics);
-            switch (outcome)
-            {
-                case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice1Of2 { Item: { } value }:
-                    ShowResult(value.Value);
-                    return CellStatus.Done;
-                case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice2Of2 { Item: var thrown }:
-                    return Fail(cell, code, thrown, diagnostics);
-                default:
-                    return CellStatus.Done;
-            }
+            return status;
         }
         catch (Exception error)
         {
             return Fail(cell, code, error, []);
+        }
+    }
+
+    private CellStatus EvaluatePart(Shell.FsiEvaluationSession session, int cell, string code, string part)
+    {
+        var (outcome, diagnostics) = session.EvalInteractionNonThrowing(part, ErrorReports.CellFile(folder, cell), null);
+        foreach (var warning in diagnostics.Where(each => each.Severity.IsWarning))
+            router.Write(StreamText.Error, ErrorReports.Warning(warning, folder) + "\n");
+        switch (outcome)
+        {
+            case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice2Of2 { Item: var thrown }:
+                return Fail(cell, code, thrown, diagnostics);
+            // The parser's errors come without an exception.
+            case var _ when diagnostics.Any(each => each.Severity.IsError):
+                return Fail(cell, code, new FormatException("The cell does not parse."), diagnostics);
+            case FSharpChoice<FSharpOption<Shell.FsiValue>, Exception>.Choice1Of2 { Item: { } value }:
+                ShowResult(value.Value);
+                return CellStatus.Done;
+            default:
+                return CellStatus.Done;
         }
     }
 

@@ -18,6 +18,7 @@ internal sealed class OutputRouter : IDisposable
     private readonly TextReader originalIn = Console.In;
     private readonly StringBuilder pending = new();
     private readonly Timer timer;
+    private readonly ForwardingReader input = new();
     private string pendingName = StreamText.Out;
     private Action<CellEvent>? observer;
 
@@ -25,17 +26,18 @@ internal sealed class OutputRouter : IDisposable
     {
         Console.SetOut(new StreamWriter(this, StreamText.Out));
         Console.SetError(new StreamWriter(this, StreamText.Error));
-        Console.SetIn(TextReader.Null); // a cell that asks for input gets none, rather than waiting for ever
+        Console.SetIn(input);
         timer = new Timer(_ => Flush(), null, FlushInterval, FlushInterval);
     }
 
-    /// <summary>Who hears of output now; null sends text to the original console.</summary>
-    internal void Attach(Action<CellEvent>? to)
+    /// <summary>Who hears of output now, null sends text to the original console; and who answers reads, null gives the end of input.</summary>
+    internal void Attach(Action<CellEvent>? to, TextReader? from = null)
     {
         lock (gate)
         {
             Flush();
             observer = to;
+            input.Source = from;
         }
     }
 
@@ -90,6 +92,22 @@ internal sealed class OutputRouter : IDisposable
         Console.SetOut(originalOut);
         Console.SetError(originalError);
         Console.SetIn(originalIn);
+    }
+
+    // A cell that asks for input where there is none gets the end of input, rather than waiting for ever.
+    private sealed class ForwardingReader : TextReader
+    {
+        internal TextReader? Source { get; set; }
+
+        public override int Peek() => Source?.Peek() ?? -1;
+
+        public override int Read() => Source?.Read() ?? -1;
+
+        public override int Read(char[] buffer, int index, int count) => Source?.Read(buffer, index, count) ?? 0;
+
+        public override string? ReadLine() => Source?.ReadLine();
+
+        public override string ReadToEnd() => Source?.ReadToEnd() ?? "";
     }
 
     private sealed class StreamWriter(OutputRouter router, string name) : TextWriter
