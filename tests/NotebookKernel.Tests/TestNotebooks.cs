@@ -58,13 +58,17 @@ public static class ResearchProcess
 
     public static Process Start(string folder, params string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet")
+        // A shell's background jobs ignore Ctrl-C and hand that down; GNU's env gives the child the usual signals back.
+        var start = new ProcessStartInfo(OperatingSystem.IsLinux() ? "/usr/bin/env" : "dotnet")
         {
             WorkingDirectory = folder,
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
+        if (OperatingSystem.IsLinux())
+            foreach (string word in (string[])["--default-signal=INT", "dotnet"])
+                start.ArgumentList.Add(word);
         start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "NotebookKernel.dll"));
         foreach (string argument in arguments)
             start.ArgumentList.Add(argument);
@@ -78,7 +82,15 @@ public static class ResearchProcess
         var output = process.StandardOutput.ReadToEndAsync();
         var error = process.StandardError.ReadToEndAsync();
         using var limit = new CancellationTokenSource(Patience);
-        await process.WaitForExitAsync(limit.Token);
+        try
+        {
+            await process.WaitForExitAsync(limit.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            process.Kill(entireProcessTree: true); // a child left behind would keep the test run from ending
+            throw;
+        }
         return new Result(process.ExitCode, await output, await error);
     }
 

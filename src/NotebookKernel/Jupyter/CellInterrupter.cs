@@ -71,6 +71,11 @@ internal sealed class CellInterrupter : IProgressSink
 
     private void AbortUnlessTraining(CancellationTokenSource cell)
     {
+        // A request that came while the cell was only beginning may have been forgotten with those of the cell before.
+        lock (gate)
+            if (ReferenceEquals(running, cell))
+                Interruption.Request();
+
         // Tasks under way look for the request themselves, at their next step.
         if (tasks.IsEmpty)
             Abort(cell);

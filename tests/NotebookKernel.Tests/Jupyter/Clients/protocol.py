@@ -16,6 +16,9 @@ import zmq
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
+# A shell's background jobs ignore SIGINT and hand that down; the kernel started here gets the usual signal back.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 DOTNET, DLL, FOLDER = sys.argv[1:4]
 PATIENCE = 60
 
@@ -49,6 +52,7 @@ class Kernel:
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=PATIENCE)
+        self.early = []
 
     @property
     def pid(self):
@@ -69,8 +73,17 @@ class Kernel:
             if message["parent_header"].get("msg_id") == message_id:
                 return message["content"]
 
+    def begun(self, message_id):
+        """Waits until a cell runs; what was published for it so far is kept for published()."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
+            if message["parent_header"].get("msg_id") == message_id:
+                self.early.append((message["msg_type"], message["content"]))
+                if message["msg_type"] == "execute_input":
+                    return
+
     def published(self, message_id):
-        found = []
+        found, self.early = self.early, []
         while True:
             message = self.client.get_iopub_msg(timeout=PATIENCE)
             if message["parent_header"].get("msg_id") != message_id:
@@ -323,6 +336,7 @@ def check_progress_is_updated_in_place(k):
 
 def interrupt(k, code, send):
     id = k.client.execute(code)
+    k.begun(id)
     time.sleep(1)
     begun = time.time()
     send()
