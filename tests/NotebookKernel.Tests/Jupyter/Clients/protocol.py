@@ -208,7 +208,9 @@ def check_silent_and_store_history(k):
 
 
 def check_stop_on_error(k):
-    ids = [k.client.execute(code) for code in ('failwith "stop" |> ignore<int>', "1", "2")]
+    # The cell takes its time to fail, so that the others have arrived: what waits is aborted.
+    failing = 'System.Threading.Thread.Sleep 1000\nfailwith "stop" |> ignore<int>'
+    ids = [k.client.execute(code) for code in (failing, "1", "2")]
     replies = [k.reply(each) for each in ids]
     k.published(ids[-1])
     expect([each["status"] for each in replies] == ["error", "aborted", "aborted"], replies)
