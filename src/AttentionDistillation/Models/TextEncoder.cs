@@ -133,8 +133,8 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
     public JsonObject ToHubConfig() => HubConfig();
 
     /// <inheritdoc/>
-    public IReadOnlyDictionary<string, Parameter> HubParameters() =>
-        named_parameters().ToDictionary(pair => names.ToHub(pair.name), pair => pair.parameter, StringComparer.Ordinal);
+    public IReadOnlyDictionary<string, Tensor> HubParameters() =>
+        named_parameters().ToDictionary(pair => names.ToHub(pair.name), pair => (Tensor)pair.parameter, StringComparer.Ordinal);
 
     /// <inheritdoc/>
     public string CanonicalName(string name) => names.Canonical(name);

@@ -1,3 +1,4 @@
+using System.Reflection;
 using System.Text.Json;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -37,10 +38,19 @@ internal sealed class GoldenInputs(IReadOnlyDictionary<string, Tensor> tensors, 
 /// <summary>Runs a mechanism: named outputs from inputs. An output <c>loss</c> is what gradients are taken of.</summary>
 internal delegate IReadOnlyDictionary<string, Tensor> GoldenAdapter(GoldenInputs inputs);
 
-/// <summary>ONE adapter for each mechanism name, general over its parameters and optional inputs. A paper's adapters are a file of their own.</summary>
+/// <summary>
+/// ONE adapter for each mechanism name, general over its parameters and optional inputs. A paper's adapters are a file of their own: a static class
+/// of this namespace with a static property <c>Adapters</c>, which is found here without being listed.
+/// </summary>
 internal static class GoldenAdapters
 {
-    private static readonly Dictionary<string, GoldenAdapter> Registered = new(MiniLmGoldens.Adapters);
+    private static readonly Dictionary<string, GoldenAdapter> Registered = typeof(GoldenAdapters)
+        .Assembly.GetTypes()
+        .Where(type => type.Namespace == typeof(GoldenAdapters).Namespace)
+        .Select(type => type.GetProperty("Adapters", BindingFlags.Static | BindingFlags.NonPublic)?.GetValue(null))
+        .OfType<Dictionary<string, GoldenAdapter>>()
+        .SelectMany(adapters => adapters)
+        .ToDictionary(pair => pair.Key, pair => pair.Value, StringComparer.Ordinal);
 
     internal static bool Has(string mechanism) => Registered.ContainsKey(mechanism);
 

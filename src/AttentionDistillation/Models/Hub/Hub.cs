@@ -91,7 +91,7 @@ public static class Hub
         foreach (var (name, value) in model.ToHubConfig())
             json[name] = value?.DeepClone();
         json["architectures"] = new JsonArray(model.Architecture);
-        var type = parameters.Values.First().dtype;
+        var type = parameters.Values.First(tensor => tensor.is_floating_point()).dtype;
         json.Remove("torch_dtype");
         json["dtype"] = TypeNames.First(pair => pair.Value == type).Key;
         var sorted = new JsonObject(
@@ -100,7 +100,7 @@ public static class Hub
         );
         SafeTensorsWriter.Write(
             Path.Combine(folder, Checkpoint.SingleFile),
-            parameters.Select(pair => (pair.Key, (Tensor)pair.Value)),
+            parameters.Select(pair => (pair.Key, pair.Value)),
             new Dictionary<string, string> { ["format"] = "pt" }
         );
         AtomicFile.Write(

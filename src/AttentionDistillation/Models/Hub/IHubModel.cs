@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using AttentionDistillation.Attention;
-using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace AttentionDistillation.Models.Hub;
@@ -20,8 +19,11 @@ public interface IHubModel : ITracedModel, IDisposable
     /// <summary>The configuration under Hugging Face's names.</summary>
     JsonObject ToHubConfig();
 
-    /// <summary>The parameters by their names in the checkpoint; a tied parameter once.</summary>
-    IReadOnlyDictionary<string, Parameter> HubParameters();
+    /// <summary>
+    /// The tensors of a checkpoint by their names there: parameters, views of fused parameters, running statistics; a tied tensor once. Loading
+    /// writes into them in place, saving reads them.
+    /// </summary>
+    IReadOnlyDictionary<string, Tensor> HubParameters();
 
     /// <summary>The present-day name of a tensor in a checkpoint.</summary>
     string CanonicalName(string name);
