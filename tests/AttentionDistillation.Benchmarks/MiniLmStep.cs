@@ -74,7 +74,13 @@ internal static class MiniLmStep
                             () =>
                             {
                                 if (Does("step"))
-                                    report.Step(shape, variant.Name, "step", models.Cost(shape), Steps(models, shape, variant, steps));
+                                    report.Step(
+                                        shape,
+                                        variant.Name,
+                                        "step",
+                                        models.Cost(shape),
+                                        Steps(models, shape, variant, steps)
+                                    );
                                 if (Does("sections") && variant == Variants[0])
                                     foreach (var (section, times) in Sections(models, shape, variant, steps))
                                         report.Part(shape, variant.Name, section, times);

@@ -18,7 +18,8 @@ internal sealed record StepShape(long Batch, long Length, bool Padded)
     {
         bool padded = text.EndsWith('p');
         string[] sizes = text.TrimEnd('p').Split('x');
-        return sizes.Length == 2
+        return
+            sizes.Length == 2
             && long.TryParse(sizes[0], NumberStyles.None, CultureInfo.InvariantCulture, out long batch)
             && long.TryParse(sizes[1], NumberStyles.None, CultureInfo.InvariantCulture, out long length)
             ? new StepShape(batch, length, padded)

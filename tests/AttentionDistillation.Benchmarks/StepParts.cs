@@ -18,7 +18,9 @@ internal static class StepParts
     {
         if (shape.Padded)
             return;
-        foreach (var (who, config, learns) in ((string, BertConfig, bool)[])[("teacher", teacher, false), ("student", student, true)])
+        foreach (
+            var (who, config, learns) in ((string, BertConfig, bool)[])[("teacher", teacher, false), ("student", student, true)]
+        )
             report.Guard($"{shape} operators of the {who}", () => Layer(report, shape, who, config, learns, device));
         report.Guard($"{shape} tables", () => Tables(report, shape, student, device));
     }

@@ -39,7 +39,11 @@ internal sealed class StepReport : IDisposable
         Line(
             $"{shape, -8} {variant, -20} {measure, -10} min {least:f2} ms, median {median:f2} ms, {rate / 1e3:f0}k tokens/s"
                 + (shape.Padded ? $" ({real / 1e3:f0}k real)" : "")
-                + (mfu is { } share ? $", {operations / 1e12:f2} TFLOP, MFU {share:p1}, device memory so far {memory:f1} GiB" : "")
+                + (
+                    mfu is { } share
+                        ? $", {operations / 1e12:f2} TFLOP, MFU {share:p1}, device memory so far {memory:f1} GiB"
+                        : ""
+                )
         );
         Row(shape, variant, measure, least, median, rate, real, operations / 1e12, mfu, memory);
     }
