@@ -14,6 +14,9 @@ internal static class KernelCheck
     // The project's rule for kernels: at most twice the error of the operators they replace, in the same dtype. The floor is a rounding or two.
     private const double ErrorFactor = 2.0;
 
+    internal static BenchmarkCommand Command { get; } =
+        new("kernel-check", "", "our CUDA kernels beside libtorch's operators: errors, times, memory", _ => Run());
+
     internal static int Run()
     {
         TorchRuntime.EnsureLoaded();
