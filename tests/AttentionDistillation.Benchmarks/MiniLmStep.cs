@@ -32,6 +32,14 @@ internal static class MiniLmStep
         new("no-clipping", () => { }, null),
     ];
 
+    internal static BenchmarkCommand Command { get; } =
+        new(
+            "minilm-step",
+            "[--device cpu|cuda] [--shapes 256x128,64x512,64x512p] [--variant NAME,...] [--steps N] [--only step|sections|distiller|parts] [--csv FILE]",
+            "a whole MiniLM step, BERT-base to 6 x 384, in bfloat16: by variant, by section, through the Distiller, by operator; a p after a shape pads half of its tokens; on the CPU the models are small and only show that all of it runs",
+            Run
+        );
+
     internal static int Run(string[] arguments)
     {
         string? Option(string name)
