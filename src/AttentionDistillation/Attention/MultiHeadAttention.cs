@@ -20,13 +20,14 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
 
     /// <summary>Builds the projections.</summary>
     /// <param name="width">C, the width of the input and of the output.</param>
-    /// <param name="heads">H, which must divide <paramref name="width"/>.</param>
+    /// <param name="heads">H, which must divide <paramref name="width"/> unless a width of heads is given.</param>
     /// <param name="layers">Makes the projections' weights.</param>
     /// <param name="layer">The layer's number from 0, under which a trace records the call.</param>
     /// <param name="dropout">Probability with which an attention weight is dropped in training.</param>
     /// <param name="isCausal">True when query i sees only keys up to i + S - L.</param>
     /// <param name="contextWidth">Width of the keys' source in cross attention; null means <paramref name="width"/>.</param>
     /// <param name="hasBias">Whether the projections have biases.</param>
+    /// <param name="headWidth">D, where H x D is not the width, as in pruned models; null means width / heads.</param>
     /// <exception cref="ArgumentException">The heads do not divide the width, or a number is out of its range.</exception>
     public MultiHeadAttention(
         long width,
@@ -36,22 +37,25 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         double dropout = 0.0,
         bool isCausal = false,
         long? contextWidth = null,
-        bool hasBias = true
+        bool hasBias = true,
+        long? headWidth = null
     )
         : base(nameof(MultiHeadAttention))
     {
         ArgumentNullException.ThrowIfNull(layers);
-        if (heads < 1 || width < 1 || width % heads != 0)
+        if (heads < 1 || width < 1 || headWidth < 1 || (headWidth is null && width % heads != 0))
             throw new ArgumentException(
-                $"The number of heads must divide the width, but there are {heads} heads and the width is {width}. Choose a width of {heads} x head width."
+                $"The number of heads must divide the width, but there are {heads} heads and the width is {width}. Choose a width of {heads} x head width, or give a width of heads (at least 1)."
             );
         if (!(dropout is >= 0 and < 1))
             throw new ArgumentException($"Attention dropout must be from 0 to below 1, but is {dropout}.", nameof(dropout));
         long source = contextWidth ?? width;
-        query = layers.Linear(width, width, hasBias);
-        key = layers.Linear(source, width, hasBias);
-        value = layers.Linear(source, width, hasBias);
-        output = layers.Linear(width, width, hasBias);
+        HeadWidth = headWidth ?? width / heads;
+        long inner = heads * HeadWidth;
+        query = layers.Linear(width, inner, hasBias);
+        key = layers.Linear(source, inner, hasBias);
+        value = layers.Linear(source, inner, hasBias);
+        output = layers.Linear(inner, width, hasBias);
         this.dropout = dropout;
         (Heads, Width, Layer, IsCausal) = (heads, width, layer, isCausal);
         RegisterComponents();
@@ -62,6 +66,9 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
 
     /// <summary>C.</summary>
     public long Width { get; }
+
+    /// <summary>D.</summary>
+    public long HeadWidth { get; }
 
     /// <summary>The layer's number from 0.</summary>
     public int Layer { get; }
@@ -88,7 +95,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         }
         if (trace?.StopsAfterAttentionInputs(Layer) == true)
             return empty(0, dtype: hidden.dtype, device: hidden.device).MoveToOuterDisposeScope();
-        var mixed = Mix(state).transpose(1, 2).reshape(hidden.size(0), hidden.size(1), Width);
+        var mixed = Mix(state).transpose(1, 2).reshape(hidden.size(0), hidden.size(1), Heads * HeadWidth);
         return output.call(mixed).MoveToOuterDisposeScope();
     }
 
@@ -96,7 +103,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         new(Split(query.call(hidden)), Split(key.call(context)), Split(value.call(context)), mask, IsCausal);
 
     private Tensor Split(Tensor projected) =>
-        projected.view(projected.size(0), projected.size(1), Heads, Width / Heads).transpose(1, 2);
+        projected.view(projected.size(0), projected.size(1), Heads, HeadWidth).transpose(1, 2);
 
     private Tensor Mix(AttentionState state)
     {
