@@ -45,7 +45,7 @@ public static class Hub
         var reader = new ConfigReader(json, path);
         var build = FindArchitecture(reader, path);
         using var checkpoint = Checkpoint.Open(folder);
-        var model = build(reader, checkpoint);
+        var model = build(reader, checkpoint, SeededLayers.Blank);
         try
         {
             model.ConfigExtras = json;
@@ -126,7 +126,7 @@ public static class Hub
         }
     }
 
-    private static Func<ConfigReader, ICheckpoint, IHubModel> FindArchitecture(ConfigReader reader, string path)
+    private static Func<ConfigReader, ICheckpoint, SeededLayers, IHubModel> FindArchitecture(ConfigReader reader, string path)
     {
         string? type = reader.Text("model_type");
         var family =
