@@ -91,13 +91,38 @@ public sealed class SubNetworkSpace
         Positive(ratios, nameof(ratios));
         Name = name;
         Pricing = pricing ?? SubNetworkPricing.BertBase;
-        Candidates =
-        [
-            .. (from l in layers! from a in heads! from h in hidden! from r in ratios select new SubNetwork(l, a, h, r)).OrderBy(
-                Pricing.Parameters
-            ),
-        ];
+        Candidates = Sorted(
+            from l in layers!
+            from a in heads!
+            from h in hidden!
+            from r in ratios
+            select new SubNetwork(l, a, h, r)
+        );
         parameters = [.. Candidates.Select(Pricing.Parameters)];
+    }
+
+    private SubNetworkSpace(string name, SubNetworkPricing pricing, IEnumerable<SubNetwork> candidates)
+    {
+        (Name, Pricing) = (name, pricing);
+        Candidates = Sorted(candidates);
+        parameters = [.. Candidates.Select(Pricing.Parameters)];
+    }
+
+    /// <summary>The candidates of several spaces in one: what a single super-network for all would train.</summary>
+    /// <exception cref="ArgumentException">There is no space.</exception>
+    public static SubNetworkSpace Union(string name, params IReadOnlyList<SubNetworkSpace> spaces)
+    {
+        ArgumentNullException.ThrowIfNull(spaces);
+        return spaces.Count == 0
+            ? throw new ArgumentException("There is no space to unite.", nameof(spaces))
+            : new SubNetworkSpace(name, spaces[0].Pricing, spaces.SelectMany(space => space.Candidates).Distinct());
+    }
+
+    /// <summary>A single sub-network, to be trained alone.</summary>
+    public static SubNetworkSpace Single(SubNetwork network, SubNetworkPricing? pricing = null)
+    {
+        ArgumentNullException.ThrowIfNull(network);
+        return new SubNetworkSpace($"{network} alone", pricing ?? SubNetworkPricing.BertBase, [network]);
     }
 
     private static readonly int[] DeepLayers = [9, 10, 11, 12];
@@ -130,6 +155,8 @@ public sealed class SubNetworkSpace
 
     /// <summary>The largest sub-network by parameters.</summary>
     public SubNetwork Largest => Candidates[^1];
+
+    private IReadOnlyList<SubNetwork> Sorted(IEnumerable<SubNetwork> candidates) => [.. candidates.OrderBy(Pricing.Parameters)];
 
     private static void Positive(IEnumerable<double>? sizes, string name)
     {

@@ -20,7 +20,6 @@ public sealed record ElasticShape(int Layers, int Heads, int Hidden, int InnerWi
 public sealed class ElasticEncoder
 {
     private readonly TextEncoder super;
-    private readonly string prefix;
 
     /// <summary>Wraps a super-network.</summary>
     /// <param name="super">A model of the BERT family without dropout.</param>
@@ -39,8 +38,6 @@ public sealed class ElasticEncoder
                 nameof(super)
             );
         (this.super, Config) = (super, config);
-        const string Words = "embeddings.word_embeddings.weight";
-        prefix = super.HubParameters().Keys.First(name => name.EndsWith(Words, StringComparison.Ordinal))[..^Words.Length];
     }
 
     /// <summary>The super-network's sizes.</summary>
@@ -50,8 +47,7 @@ public sealed class ElasticEncoder
     public int HeadWidth => (int)(Config.HeadWidth ?? Config.HiddenSize / Config.Heads);
 
     /// <summary>The super-network's own sizes.</summary>
-    public ElasticShape Full =>
-        new(Config.Layers, (int)Config.Heads, (int)Config.HiddenSize, (int)Config.IntermediateSize);
+    public ElasticShape Full => new(Config.Layers, (int)Config.Heads, (int)Config.HiddenSize, (int)Config.IntermediateSize);
 
     /// <summary>What a sub-network can record: attention calls and hidden states.</summary>
     /// <exception cref="ArgumentException">The super-network is smaller.</exception>
@@ -72,7 +68,10 @@ public sealed class ElasticEncoder
         ArgumentNullException.ThrowIfNull(trace);
         RequireInside(shape);
         using var scope = NewDisposeScope();
-        var weights = super.HubParameters();
+        // The parameters themselves and not a checkpoint's views of them, which carry no gradient.
+        var weights = super
+            .named_parameters()
+            .ToDictionary(pair => pair.name, pair => (Tensor)pair.parameter, StringComparer.Ordinal);
         var hidden = Embed(shape, batch, weights);
         Keep(trace, 0, hidden);
         int[] layers = LayerSelection.EvenlySpaced(Config.Layers, shape.Layers);
@@ -138,39 +137,46 @@ public sealed class ElasticEncoder
             throw new ArgumentException(
                 $"The input has {length} tokens, but the model has positions for {Config.LongestInput}. Truncate it."
             );
-        Tensor Table(string name) => weights[$"{prefix}embeddings.{name}.weight"].narrow(1, 0, shape.Hidden);
-        var sum =
-            nn.functional.embedding(ids, Table("word_embeddings"), Config.PaddingToken)
-            + Table("position_embeddings").narrow(0, 0, length);
+        Tensor Table(string name) => weights[$"embeddings.{name}.weight"].narrow(1, 0, shape.Hidden);
+        var sum = Rows(Table("words"), ids) + Table("positions").narrow(0, 0, length);
         if (Config.TokenTypes > 0)
-            sum =
-                sum
-                + nn.functional.embedding(batch.TokenTypeIds ?? zeros_like(ids), Table("token_type_embeddings"));
+            sum = sum + Rows(Table("tokenTypes"), batch.TokenTypeIds ?? zeros_like(ids));
         return ElasticLayers.LayerNorm(
             sum,
-            weights[$"{prefix}embeddings.LayerNorm.weight"],
-            weights[$"{prefix}embeddings.LayerNorm.bias"],
+            weights["embeddings.norm.weight"],
+            weights["embeddings.norm.bias"],
             Config.NormEpsilon
         );
     }
 
-    private ElasticBlockWeights BlockOf(int layer, IReadOnlyDictionary<string, Tensor> weights)
+    private static Tensor Rows(Tensor table, Tensor ids) =>
+        table.index_select(0, ids.flatten()).view(ids.size(0), ids.size(1), -1);
+
+    private static ElasticBlockWeights BlockOf(int layer, IReadOnlyDictionary<string, Tensor> weights)
     {
-        (Tensor, Tensor) Part(string name)
-        {
-            string whole = $"{prefix}encoder.layer.{layer}.{name}";
-            return (weights[whole + ".weight"], weights[whole + ".bias"]);
-        }
+        string block = $"encoder.layers.{layer}.";
         return new ElasticBlockWeights(
-            Part("attention.self.query"),
-            Part("attention.self.key"),
-            Part("attention.self.value"),
-            Part("attention.output.dense"),
-            Part("attention.output.LayerNorm"),
-            Part("intermediate.dense"),
-            Part("output.dense"),
-            Part("output.LayerNorm")
+            Projection("query", 0),
+            Projection("key", 1),
+            Projection("value", 2),
+            Part("attention.output"),
+            Part("attentionNorm"),
+            Part("feedForward.inner"),
+            Part("feedForward.outer"),
+            Part("outputNorm")
         );
+
+        (Tensor Weight, Tensor Bias) Part(string name) => (weights[$"{block}{name}.weight"], weights[$"{block}{name}.bias"]);
+
+        // One of the three equal parts of the fused projection.
+        (Tensor, Tensor) Projection(string name, int number)
+        {
+            if (weights.ContainsKey($"{block}attention.{name}.weight"))
+                return Part("attention." + name);
+            var fused = Part("attention.queryKeyValue");
+            long rows = fused.Bias.size(0) / 3;
+            return (fused.Weight.narrow(0, number * rows, rows), fused.Bias.narrow(0, number * rows, rows));
+        }
     }
 
     private void RequireInside(ElasticShape shape)

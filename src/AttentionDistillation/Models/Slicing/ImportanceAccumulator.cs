@@ -32,8 +32,8 @@ public sealed class ImportanceAccumulator : IDisposable
         using var scope = NewDisposeScope();
         // In double precision, so that the variance of many sequences does not cancel away.
         var reduced = ActivationImportance.OfSequences(activations, mask, overSequence).to(ScalarType.Float64);
-        Replace(ref sum, reduced.sum(0));
-        Replace(ref squares, reduced.square().sum(0));
+        Replace(ref sum, reduced.sum(0L));
+        Replace(ref squares, reduced.square().sum(0L));
         sequences += activations.size(0);
     }
 

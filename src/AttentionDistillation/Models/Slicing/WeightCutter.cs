@@ -21,7 +21,8 @@ internal sealed class WeightCutter
     {
         this.plan = plan;
         model = source.Architecture;
-        Config = source.ToHubConfig().DeepClone().AsObject();
+        // Read back as from a file, so that all numbers are numbers of JSON.
+        Config = JsonNode.Parse(source.ToHubConfig().ToJsonString())!.AsObject();
         map = SliceMap.Of(Config["model_type"]?.GetValue<string>());
         int depth = Size(map.Layers),
             width = Size(map.Channels);
@@ -127,17 +128,18 @@ internal sealed class WeightCutter
             throw new ArgumentException(
                 $"{model} has no width of heads of its own: {newHeads} heads of {headWidth} must make the width, which is {newWidth}. Cut heads and channels alike."
             );
-        Config[map.Layers] = layers.Length;
-        Config[map.Channels] = newWidth;
-        Config[map.Heads] = newHeads;
-        Config[map.Neurons] = plan.Neurons?[0].Count ?? neurons;
+        Config[map.Layers] = (long)layers.Length;
+        Config[map.Channels] = (long)newWidth;
+        Config[map.Heads] = (long)newHeads;
+        Config[map.Neurons] = (long)(plan.Neurons?[0].Count ?? neurons);
         if (map.KeyHeads is { } name)
-            Config[name] =
+            Config[name] = (long)(
                 keyHeads == heads ? newHeads
                 : plan.Heads is null ? keyHeads
-                : KeptGroups(plan.Heads[0]).Length;
+                : KeptGroups(plan.Heads[0]).Length
+            );
         if (map.HasHeadWidth && (Config.ContainsKey("head_dim") || newHeads * headWidth != newWidth))
-            Config["head_dim"] = headWidth;
+            Config["head_dim"] = (long)headWidth;
         // Per-layer lists of the bigger model do not hold for the smaller.
         if (Config["layer_types"] is JsonArray kinds)
             Config["layer_types"] = new JsonArray([.. layers.Select(layer => kinds[layer]?.DeepClone())]);
