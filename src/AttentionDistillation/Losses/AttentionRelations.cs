@@ -92,7 +92,9 @@ public static class AttentionRelations
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var relation = Inputs(teacherQuery, teacherKey, studentQuery, studentKey, mask, options);
-        var rows = IsDense(relation, options) ? DenseRelation.KlRows(relation) : RowsAndGradients(relation, options, null, false).Rows;
+        var rows = IsDense(relation, options)
+            ? DenseRelation.KlRows(relation)
+            : RowsAndGradients(relation, options, null, false).Rows;
         if (ValidRows(relation, options) is { } valid)
             rows = rows.masked_fill(valid.unsqueeze(1).logical_not(), 0.0);
         return rows.MoveToOuterDisposeScope();

@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
-using AttentionDistillation.Attention;
-using AttentionDistillation.Runtime;
+using AttentionDistillation.Runtime.Cuda;
 using AttentionDistillation.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -27,8 +26,22 @@ internal static class RelationProgram
         WarpGroup,
     }
 
-    /// <summary>A program, or why there is none.</summary>
-    internal sealed record Entry(CudaProgram? Program, string? Refusal, Instructions Instructions);
+    /// <summary>Kernels compiled for a dtype and widths.</summary>
+    internal sealed record Kernels(CudaProgram Program, string Definitions)
+    {
+        internal void Launch(
+            string kernel,
+            Device device,
+            long blocks,
+            int threads,
+            int sharedBytes,
+            Call call,
+            int number = 0
+        ) => Program.Launch(kernel, Definitions, device, blocks, threads, sharedBytes, call, number);
+    }
+
+    /// <summary>Kernels, or why there are none.</summary>
+    internal sealed record Entry(Kernels? Kernels, string? Refusal, Instructions Instructions);
 
     /// <summary>Mirrors struct Model of Kernels/RelationKl.cu.</summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -70,14 +83,12 @@ internal static class RelationProgram
         internal float GradientScale;
     }
 
-    /// <summary>The first compute capability with cp.async and bfloat16 products.</summary>
-    private const int OldestMajor = 8;
-
     /// <summary>Errors of the trial, relative to the largest entry: 2^-7 and float32's, with room for sums.</summary>
     private const double AllowedGradientError = 1.6e-2;
     private const double AllowedRowError = 1e-4;
 
-    private static readonly string[] Sources = ["Instructions.cuh", "RelationKl.cu"];
+    private static readonly Lazy<CudaProgram> OfWarps = new(() => Program(false));
+    private static readonly Lazy<CudaProgram> OfWarpGroups = new(() => Program(true));
 
     private static readonly ConcurrentDictionary<(int, ScalarType, long, long, Instructions), Lazy<Entry>> Entries = new();
 
@@ -106,62 +117,52 @@ internal static class RelationProgram
             )
             .Value;
 
-    private static Entry Make(int device, ScalarType type, long teacherSteps, long studentSteps, Instructions wanted)
+    private static Entry Make(int index, ScalarType type, long teacherSteps, long studentSteps, Instructions wanted)
     {
-        try
+        var device = new Device(DeviceType.CUDA, index);
+        if (!CudaProgram.Serves(device))
+            return new Entry(
+                null,
+                "CUDA kernels cannot be compiled here: driver or NVRTC are missing, or the device is older than 8.0.",
+                wanted
+            );
+        Instructions[] candidates = wanted switch
         {
-            var (major, minor) = CudaProgram.Capability(device);
-            if (major < OldestMajor)
-                return new Entry(null, $"The kernels need compute capability {OldestMajor}.0, the device has {major}.{minor}.", wanted);
-            Instructions[] candidates = wanted switch
+            Instructions.Best when CudaProgram.Architecture(device) == 90 => [Instructions.WarpGroup, Instructions.Warp],
+            Instructions.Best => [Instructions.Warp],
+            _ => [wanted],
+        };
+        string? refusal = null;
+        foreach (var instructions in candidates)
+        {
+            bool groups = instructions == Instructions.WarpGroup;
+            var kernels = new Kernels(
+                groups ? OfWarpGroups.Value : OfWarps.Value,
+                $"TEACHER_STEPS={teacherSteps};STUDENT_STEPS={studentSteps};FLOAT16={(type == ScalarType.Float16 ? 1 : 0)};WGMMA={(groups ? 1 : 0)}"
+            );
+            try
             {
-                Instructions.Best when (major, minor) == (9, 0) => [Instructions.WarpGroup, Instructions.Warp],
-                Instructions.Best => [Instructions.Warp],
-                _ => [wanted],
-            };
-            string? refusal = null;
-            foreach (var instructions in candidates)
-            {
-                try
-                {
-                    var program = Load(device, type, teacherSteps, studentSteps, instructions);
-                    refusal = Trial(program, device, type, teacherSteps, studentSteps);
-                    if (refusal is null)
-                        return new Entry(program, null, instructions);
-                }
-                catch (CudaProgramException error)
-                {
-                    refusal = error.Message;
-                }
+                refusal = Trial(kernels, device, type, teacherSteps, studentSteps);
             }
-            return new Entry(null, refusal, wanted);
+            catch (InvalidOperationException error)
+            {
+                refusal = error.Message;
+            }
+            if (refusal is null)
+                return new Entry(kernels, null, instructions);
         }
-        catch (CudaProgramException error)
-        {
-            return new Entry(null, error.Message, wanted);
-        }
+        return new Entry(null, refusal, wanted);
     }
 
-    private static CudaProgram Load(int device, ScalarType type, long teacherSteps, long studentSteps, Instructions instructions) =>
-        CudaProgram.Load(
-            device,
-            Sources,
-            [
-                $"TEACHER_STEPS={teacherSteps}",
-                $"STUDENT_STEPS={studentSteps}",
-                $"FLOAT16={(type == ScalarType.Float16 ? 1 : 0)}",
-                $"WGMMA={(instructions == Instructions.WarpGroup ? 1 : 0)}",
-            ],
-            instructions == Instructions.WarpGroup
-        );
+    private static CudaProgram Program(bool groups) =>
+        new("relation_kl", CudaProgram.Sources("TileProducts.cuh", "RelationKl.cu"), groups);
 
     // Value and gradients of a causal, padded call that crosses tiles, against the definition; what is wrong, or null.
-    private static string? Trial(CudaProgram program, int device, ScalarType type, long teacherSteps, long studentSteps)
+    private static string? Trial(Kernels kernels, Device place, ScalarType type, long teacherSteps, long studentSteps)
     {
         const long length = 150;
         using var scope = NewDisposeScope();
         using var generator = new Generator(1, CPU);
-        var place = new Device(DeviceType.CUDA, device);
         Tensor Draw(long steps) => randn([2, 2, length, steps * 16], generator: generator).to(type).to(place);
         Tensor[] inputs = [Draw(teacherSteps), Draw(teacherSteps), Draw(studentSteps), Draw(studentSteps)];
         var mask = (arange(length).unsqueeze(0) < tensor(new[] { length, 70L }).unsqueeze(1)).to(place);
@@ -170,8 +171,12 @@ internal static class RelationProgram
             var options = new AttentionRelationOptions { IsCausal = causal };
             var relation = AttentionRelations.Inputs(inputs[0], inputs[1], inputs[2], inputs[3], mask, options);
             var sizes = empty(relation.StudentQuery.shape[..3], dtype: ScalarType.Float32, device: place);
-            var weights = MaskedReductions.RowWeights(AttentionRelations.ValidRows(relation, options), sizes, RowReduction.Tokens);
-            var actual = TiledRelation.Compute(program, relation, weights, true);
+            var weights = MaskedReductions.RowWeights(
+                AttentionRelations.ValidRows(relation, options),
+                sizes,
+                RowReduction.Tokens
+            );
+            var actual = TiledRelation.Compute(kernels, relation, weights, true);
             var expected = BlockwiseRelation.Compute(relation, weights);
             var counted = (weights > 0).expand(actual.Rows.shape);
             foreach (

@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using AttentionDistillation.Runtime;
+using AttentionDistillation.Runtime.Cuda;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -41,7 +41,9 @@ internal static class TiledRelation
             return $"The kernels run on CUDA, but the tensors are on {query.device_type}.";
         if (
             query.dtype is not (ScalarType.BFloat16 or ScalarType.Float16)
-            || new[] { relation.StudentKey, relation.TeacherQuery, relation.TeacherKey }.Any(tensor => tensor.dtype != query.dtype)
+            || new[] { relation.StudentKey, relation.TeacherQuery, relation.TeacherKey }.Any(tensor =>
+                tensor.dtype != query.dtype
+            )
         )
             return "The kernels take bfloat16 or float16, the same for teacher and student.";
         if (Math.Max(relation.TeacherQuery.size(3), query.size(3)) > WidestHead)
@@ -56,9 +58,21 @@ internal static class TiledRelation
     /// <param name="weights">Row weights broadcastable to [B, H, L], none negative, for the gradients; null for values alone.</param>
     /// <param name="someDoNotCount">True when weights may be zero: whole tiles of such rows are then left out.</param>
     internal static Result Compute(RelationInputs relation, Tensor? weights, bool someDoNotCount) =>
-        Compute(RelationProgram.For(relation).Program!, relation, weights, someDoNotCount);
+        Compute(RelationProgram.For(relation).Kernels!, relation, weights, someDoNotCount);
 
-    internal static Result Compute(CudaProgram program, RelationInputs relation, Tensor? weights, bool someDoNotCount)
+    /// <summary>The same with given kernels.</summary>
+    /// <param name="kernels">The kernels for the call's dtype and widths.</param>
+    /// <param name="relation">The inputs.</param>
+    /// <param name="weights">Row weights, or null.</param>
+    /// <param name="someDoNotCount">True when weights may be zero.</param>
+    /// <param name="overColumns">False leaves the pass over the columns out, and the key gradient undefined: for a profile.</param>
+    internal static Result Compute(
+        RelationProgram.Kernels kernels,
+        RelationInputs relation,
+        Tensor? weights,
+        bool someDoNotCount,
+        bool overColumns = true
+    )
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
@@ -78,7 +92,7 @@ internal static class TiledRelation
         {
             Teacher = Model(teacherQuery, teacherKey, relation.TeacherScale),
             Student = Model(query, key, relation.StudentScale),
-            Rows = CudaProgram.Address(rows),
+            Rows = CudaArgument.AddressOf(rows),
             Batch = (int)batch,
             Heads = (int)heads,
             Queries = (int)relation.Queries,
@@ -88,36 +102,50 @@ internal static class TiledRelation
         };
         if (mask is not null)
         {
-            call.Mask = CudaProgram.Address(mask);
-            call.KeyBits = CudaProgram.Address(empty([batch, keyTiles], ScalarType.Int64, device));
-            call.KeyTiles = CudaProgram.Address(empty([batch, 1 + keyTiles], ScalarType.Int32, device));
-            program.Launch("live_tiles", batch, ListThreads, 0, call, 0);
+            call.Mask = CudaArgument.AddressOf(mask);
+            call.KeyBits = CudaArgument.AddressOf(empty([batch, keyTiles], ScalarType.Int64, device));
+            call.KeyTiles = CudaArgument.AddressOf(empty([batch, 1 + keyTiles], ScalarType.Int32, device));
+            kernels.Launch("live_tiles", device, batch, ListThreads, 0, call, 0);
         }
-        int stage = PanelBytes * (Panels(teacherQuery) + Panels(query));
         if (weights is null)
         {
-            program.Launch("rows_only", maps * queryTiles, Threads, 3 * stage, call);
+            kernels.Launch(
+                "rows_only",
+                device,
+                maps * queryTiles,
+                Threads,
+                SharedBytes(teacherQuery.size(3), query.size(3), false),
+                call
+            );
             return new Result(rows.MoveToOuterDisposeScope(), null, null);
         }
         var spread = weights.to(ScalarType.Float32).expand(batch, weights.size(1), relation.Queries);
         var sums = empty([2, batch, heads, relation.Queries], ScalarType.Float32, device);
         var (queryGradient, keyGradient) = (Like(query), Like(key));
-        call.Weights = CudaProgram.Address(spread);
+        call.Weights = CudaArgument.AddressOf(spread);
         call.WeightHeads = (int)spread.size(1);
         call.WeightStrides = new(spread);
-        call.TeacherSums = CudaProgram.Address(sums[0]);
-        call.StudentSums = CudaProgram.Address(sums[1]);
-        call.QueryGradient = CudaProgram.Address(queryGradient);
+        call.TeacherSums = CudaArgument.AddressOf(sums[0]);
+        call.StudentSums = CudaArgument.AddressOf(sums[1]);
+        call.QueryGradient = CudaArgument.AddressOf(queryGradient);
         call.QueryGradientStrides = new(queryGradient);
-        call.KeyGradient = CudaProgram.Address(keyGradient);
+        call.KeyGradient = CudaArgument.AddressOf(keyGradient);
         call.KeyGradientStrides = new(keyGradient);
         if (someDoNotCount)
         {
-            call.QueryTiles = CudaProgram.Address(empty([batch, spread.size(1), 1 + queryTiles], ScalarType.Int32, device));
-            program.Launch("live_tiles", batch * spread.size(1), ListThreads, 0, call, 1);
+            call.QueryTiles = CudaArgument.AddressOf(empty([batch, spread.size(1), 1 + queryTiles], ScalarType.Int32, device));
+            kernels.Launch("live_tiles", device, batch * spread.size(1), ListThreads, 0, call, 1);
         }
-        program.Launch("rows", maps * queryTiles, Threads, 3 * stage, call);
-        program.Launch("columns", maps * keyTiles, Threads, (3 * stage) + (2 * RowBytes), call);
+        kernels.Launch("rows", device, maps * queryTiles, Threads, SharedBytes(teacherQuery.size(3), query.size(3), false), call);
+        if (overColumns)
+            kernels.Launch(
+                "columns",
+                device,
+                maps * keyTiles,
+                Threads,
+                SharedBytes(teacherQuery.size(3), query.size(3), true),
+                call
+            );
         return new Result(
             rows.MoveToOuterDisposeScope(),
             queryGradient.narrow(3, 0, width).MoveToOuterDisposeScope(),
@@ -125,23 +153,22 @@ internal static class TiledRelation
         );
     }
 
-    /// <summary>Shared memory of a block in the pass over the columns, the larger of the two.</summary>
-    internal static int SharedBytes(long teacherWidth, long width) => (3 * PanelBytes * (Panels(teacherWidth) + Panels(width))) + (2 * RowBytes);
+    /// <summary>Shared memory of a block: a tile that stays and two that come and go; in the pass over columns also the rows' sums and weights.</summary>
+    internal static int SharedBytes(long teacherWidth, long width, bool overColumns) =>
+        (3 * PanelBytes * (Panels(teacherWidth) + Panels(width))) + (overColumns ? 2 * RowBytes : 0);
 
     /// <summary>Steps of 16 features that a width takes.</summary>
     internal static long Steps(long width) => (width + 15) / 16;
 
     private static int Panels(long width) => (int)((Steps(width) + 3) / 4);
 
-    private static int Panels(Tensor operand) => Panels(operand.size(3));
-
     private static long Tiles(long positions) => (positions + Tile - 1) / Tile;
 
     private static RelationProgram.Model Model(Tensor query, Tensor key, double scale) =>
         new()
         {
-            Query = CudaProgram.Address(query),
-            Key = CudaProgram.Address(key),
+            Query = CudaArgument.AddressOf(query),
+            Key = CudaArgument.AddressOf(key),
             QueryStrides = new(query),
             KeyStrides = new(key),
             Width = (int)query.size(3),
@@ -159,7 +186,7 @@ internal static class TiledRelation
         bool fits =
             (detached.stride(3) == 1 || width == 1)
             && Enumerable.Range(0, 3).All(axis => detached.size(axis) == 1 || detached.stride(axis) % Alignment == 0)
-            && CudaProgram.Address(detached) % (Alignment * 2) == 0;
+            && CudaArgument.AddressOf(detached) % (Alignment * 2) == 0;
         return fits ? detached : detached.contiguous();
     }
 

@@ -186,6 +186,7 @@ DEVICE void row_tile(const Call& call)
         int start = tile * TILE;
         u64 real = list != nullptr ? call.keyBits[(i64)sequence * tiles + tile] : call.keys - start >= TILE ? ~0ull : (1ull << (call.keys - start)) - 1;
         if (real != ~0ull || (call.causal && start + TILE - 1 > first + past))
+        {
 #pragma unroll
             for (int n = 0; n < 8; n++)
 #pragma unroll
@@ -195,6 +196,7 @@ DEVICE void row_tile(const Call& call)
                     if (!(real >> column & 1) || (call.causal && start + column > row + past))
                         teacher[n][e] = student[n][e] = HIDDEN;
                 }
+        }
 #pragma unroll
         for (int n = 0; n < 8; n++)
 #pragma unroll
@@ -295,7 +297,7 @@ DEVICE void row_tile(const Call& call)
             for (int n = 0; n < 2 * WIDTH; n++)
                 if (n * 8 + pair < call.student.width)
                     *reinterpret_cast<u32*>(to + n * 8 + pair) =
-                        pack(output[1][n][2 * r] * ofStudent + output[0][n][2 * r] * ofTeacher, output[1][n][2 * r + 1] * ofStudent + output[0][n][2 * r + 1] * ofTeacher);
+                        packed(output[1][n][2 * r] * ofStudent + output[0][n][2 * r] * ofTeacher, output[1][n][2 * r + 1] * ofStudent + output[0][n][2 * r + 1] * ofTeacher);
         }
     }
 }
@@ -410,6 +412,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) columns(const __grid_co
         for (int n = 0; n < 2 * STUDENT_STEPS; n++)
             if (n * 8 + pair < call.student.width)
                 *reinterpret_cast<u32*>(to + n * 8 + pair) =
-                    seen ? pack(output[0][n][2 * r] * call.gradientScale, output[0][n][2 * r + 1] * call.gradientScale) : 0u;
+                    seen ? packed(output[0][n][2 * r] * call.gradientScale, output[0][n][2 * r + 1] * call.gradientScale) : 0u;
     }
 }

@@ -53,15 +53,15 @@ DEVICE float exp2_fast(float x)
     return y;
 }
 
-DEVICE u32 pack(float low, float high)
+DEVICE u32 packed(float low, float high)
 {
-    u32 packed;
+    u32 both;
 #if FLOAT16
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
 #else
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
 #endif
-    return packed;
+    return both;
 }
 
 DEVICE void load_matrices(u32 (&m)[4], u32 address)
@@ -204,10 +204,10 @@ DEVICE void product_of_rows(float (&c)[8][4], u32 left, u32 right)
 // The left operand's 16 columns 16 step ... of a product, from accumulators of an earlier one.
 DEVICE void left_of(u32 (&a)[4], const float (&c)[8][4], int step)
 {
-    a[0] = pack(c[2 * step][0], c[2 * step][1]);
-    a[1] = pack(c[2 * step][2], c[2 * step][3]);
-    a[2] = pack(c[2 * step + 1][0], c[2 * step + 1][1]);
-    a[3] = pack(c[2 * step + 1][2], c[2 * step + 1][3]);
+    a[0] = packed(c[2 * step][0], c[2 * step][1]);
+    a[1] = packed(c[2 * step][2], c[2 * step][3]);
+    a[2] = packed(c[2 * step + 1][0], c[2 * step + 1][1]);
+    a[3] = packed(c[2 * step + 1][2], c[2 * step + 1][3]);
 }
 
 // c[m] [16 rows of this warp, 16 STEPS columns] += left[m] [.., 64] tile, for COUNT left operands at once.
