@@ -26,6 +26,7 @@ internal static class MiniLmStep
     [
         new("default", () => { }),
         new("separate-projections", () => FastPaths.FusedProjections = false),
+        new("no-own-kernels", () => FastPaths.OwnKernels = false),
         new("looked-up-tables", () => FastPaths.DirectTables = false),
         new("accumulated-words", () => FastPaths.WordGradient = TableGradient.Accumulated),
         new("approximate-gelu", () => FastPaths.ApproximateGelu = true),
@@ -160,7 +161,8 @@ internal static class MiniLmStep
 
     private static void With(Variant variant, Action action)
     {
-        var (projections, tables, words, product, approximate) = (
+        var (kernels, projections, tables, words, product, approximate) = (
+            FastPaths.OwnKernels,
             FastPaths.FusedProjections,
             FastPaths.DirectTables,
             FastPaths.WordGradient,
@@ -175,7 +177,7 @@ internal static class MiniLmStep
         finally
         {
             (FastPaths.FusedProjections, FastPaths.DirectTables, FastPaths.WordGradient) = (projections, tables, words);
-            (FastPaths.GeluInProduct, FastPaths.ApproximateGelu) = (product, approximate);
+            (FastPaths.OwnKernels, FastPaths.GeluInProduct, FastPaths.ApproximateGelu) = (kernels, product, approximate);
         }
     }
 
