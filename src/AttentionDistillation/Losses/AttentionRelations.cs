@@ -141,9 +141,9 @@ public static class AttentionRelations
         options ??= AttentionRelationOptions.Default;
         if (kind == RelationKind.QueryKey)
         {
-            if (teacher.Bias is not null || student.Bias is not null)
+            if (!teacher.IsPlain || !student.IsPlain)
                 throw new ArgumentException(
-                    "An attention call with a position bias has no query-key relation in terms of queries and keys alone. Relate queries to queries, keys to keys or values to values."
+                    "An attention call with a position bias or a sliding window has no query-key relation in terms of queries and keys alone. Relate queries to queries, keys to keys or values to values."
                 );
             options = options with
             {

@@ -1,3 +1,4 @@
+using AttentionDistillation.Models.Hub.Families;
 using AttentionDistillation.Tensors;
 
 namespace AttentionDistillation.Models.Hub;
@@ -7,89 +8,19 @@ namespace AttentionDistillation.Models.Hub;
 /// <param name="Architectures">How to build each architecture, by its class name in transformers; the first is the bare model.</param>
 internal sealed record ModelFamily(string ModelType, IReadOnlyList<ModelArchitecture> Architectures)
 {
-    /// <summary>Every family that can be loaded.</summary>
-    public static IReadOnlyList<ModelFamily> All { get; } = [Bert(), Roberta(), DistilBert()];
+    /// <summary>Every family that can be loaded. A new one is one entry in the list of its kind, in <c>Families</c>.</summary>
+    public static IReadOnlyList<ModelFamily> All { get; } =
+    [.. EncoderFamilies.All, .. DecoderFamilies.All, .. VisionFamilies.All, .. GenerativeFamilies.All];
 
-    private static ModelFamily Bert() =>
-        new(
-            "bert",
-            [
-                new(
-                    "BertModel",
-                    (config, file) => new BertModel(BertConfig.FromJson(config) with { AddPooler = HasPooler(file) }, Blank)
-                ),
-                new("BertForMaskedLM", (config, _) => new BertForMaskedLanguageModel(BertConfig.FromJson(config), Blank)),
-                new(
-                    "BertForSequenceClassification",
-                    (config, _) => new BertForSequenceClassification(BertConfig.FromJson(config), Blank)
-                ),
-                new(
-                    "BertForTokenClassification",
-                    (config, _) => new BertForTokenClassification(BertConfig.FromJson(config), Blank)
-                ),
-                new("BertForQuestionAnswering", (config, _) => new BertForQuestionAnswering(BertConfig.FromJson(config), Blank)),
-            ]
-        );
-
-    private static ModelFamily Roberta() =>
-        new(
-            "roberta",
-            [
-                new(
-                    "RobertaModel",
-                    (config, file) => new RobertaModel(RobertaConfig.FromJson(config) with { AddPooler = HasPooler(file) }, Blank)
-                ),
-                new(
-                    "RobertaForMaskedLM",
-                    (config, _) => new RobertaForMaskedLanguageModel(RobertaConfig.FromJson(config), Blank)
-                ),
-                new(
-                    "RobertaForSequenceClassification",
-                    (config, _) => new RobertaForSequenceClassification(RobertaConfig.FromJson(config), Blank)
-                ),
-                new(
-                    "RobertaForTokenClassification",
-                    (config, _) => new RobertaForTokenClassification(RobertaConfig.FromJson(config), Blank)
-                ),
-                new(
-                    "RobertaForQuestionAnswering",
-                    (config, _) => new RobertaForQuestionAnswering(RobertaConfig.FromJson(config), Blank)
-                ),
-            ]
-        );
-
-    private static ModelFamily DistilBert() =>
-        new(
-            "distilbert",
-            [
-                new("DistilBertModel", (config, _) => new DistilBertModel(DistilBertConfig.FromJson(config), Blank)),
-                new(
-                    "DistilBertForMaskedLM",
-                    (config, _) => new DistilBertForMaskedLanguageModel(DistilBertConfig.FromJson(config), Blank)
-                ),
-                new(
-                    "DistilBertForSequenceClassification",
-                    (config, _) => new DistilBertForSequenceClassification(DistilBertConfig.FromJson(config), Blank)
-                ),
-                new(
-                    "DistilBertForTokenClassification",
-                    (config, _) => new DistilBertForTokenClassification(DistilBertConfig.FromJson(config), Blank)
-                ),
-                new(
-                    "DistilBertForQuestionAnswering",
-                    (config, _) => new DistilBertForQuestionAnswering(DistilBertConfig.FromJson(config), Blank)
-                ),
-            ]
-        );
-
-    private static SeededLayers Blank => SeededLayers.Blank;
-
-    /// <summary>A bare encoder has a pooler exactly when its checkpoint holds one; the configuration does not say.</summary>
-    private static bool HasPooler(ICheckpoint file) =>
-        file.Entries.Keys.Any(name => name.EndsWith("pooler.dense.weight", StringComparison.Ordinal));
+    /// <summary>True when a checkpoint holds a tensor of this name, under whatever prefix: for what a configuration does not say.</summary>
+    public static bool Holds(ICheckpoint file, string name) =>
+        file.Entries.Keys.Any(other => other == name || other.EndsWith("." + name, StringComparison.Ordinal));
 }
 
 /// <summary>How to build one architecture of a family with blank weights.</summary>
 /// <param name="Name">The class name in transformers.</param>
-/// <param name="Build">Builds it from the configuration and, for what that does not say, from the checkpoint's list of tensors.</param>
-internal sealed record ModelArchitecture(string Name, Func<ConfigReader, ICheckpoint, IHubModel> Build);
+/// <param name="Build">
+/// Builds it from the configuration, from the checkpoint's list of tensors (for what the configuration does not say) and with layers that make
+/// blank weights of the wanted element type on the wanted device.
+/// </param>
+internal sealed record ModelArchitecture(string Name, Func<ConfigReader, ICheckpoint, SeededLayers, IHubModel> Build);
