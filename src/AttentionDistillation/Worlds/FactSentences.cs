@@ -22,21 +22,57 @@ public readonly record struct Scene(int Agent, int AgentQuality, int Action, int
         Facts.Zip(other.Facts).Count(pair => pair.First == pair.Second) / (double)FactCount;
 }
 
+/// <summary>How hard a world of <see cref="FactSentences"/> is.</summary>
+public sealed record FactSentencesOptions
+{
+    /// <summary>Share of pairs of <see cref="FactSentences.HardKind"/>.</summary>
+    public double HardShare { get; init; } = 0.25;
+
+    /// <summary>Share of sentences with an aside about a person who has no part in the scene.</summary>
+    public double AsideShare { get; init; } = 0.25;
+
+    /// <summary>Share of persons whose quality stands behind them ("the king that is rich").</summary>
+    public double TrailingShare { get; init; }
+
+    /// <summary>
+    /// How much facts depend on each other: the share of qualities and actions that are among their person's habits, and of places among their action's. Without habits nothing but
+    /// pairs could tell a language model that two words are synonyms.
+    /// </summary>
+    public double Habit { get; init; } = 0.8;
+
+    /// <summary>Persons in use, 2 to 12.</summary>
+    public int Persons { get; init; } = 10;
+
+    /// <summary>Qualities, actions and places in use, 2 to 8 each.</summary>
+    public int Others { get; init; } = 8;
+
+    internal void Validate()
+    {
+        double[] shares = [HardShare, AsideShare, TrailingShare, Habit];
+        if (shares.Any(share => share is not (>= 0 and <= 1)))
+            throw new ArgumentException($"Shares must be from 0 to 1, but are {string.Join(", ", shares)}.");
+        if (Persons is < 2 or > 12 || Others is < 2 or > 8)
+            throw new ArgumentException(
+                $"There can be 2 to 12 persons and 2 to 8 of the others, but {Persons} and {Others} are asked for."
+            );
+    }
+}
+
 /// <summary>
 /// A small grammar over scenes, in which similarity is a matter of who did what to whom and not of which words occur. Two sentences of one scene may share few words
-/// (synonyms, active or passive, qualities before or behind, the place in front or at the end), and two of different scenes may share all of them
-/// (<see cref="HardKind"/>: agent and patient, or their qualities, change places). An aside names a person who has no part in the scene.
+/// (synonyms, active or passive, the place in front or at the end), and two of different scenes may share all of them (<see cref="HardKind"/>: agent and patient, or their
+/// qualities, change places).
 /// </summary>
 /// <example>
 /// <code>
-/// in the park the little doctor thanked the king that is rich          similarity 1.00
-/// the wealthy monarch was praised by the physician that is small in the garden
+/// in the park the little doctor thanked the rich king                  1.00, one scene twice
+/// the wealthy monarch was praised by the small physician in the garden
 ///
-/// the little doctor thanked the rich king in the park                  similarity 0.67, hard
-/// the rich king thanked the ... : agent and patient swapped, qualities stay with their roles
+/// the little doctor thanked the rich king in the park                  0.67, agent and patient swapped
+/// the small king thanked the wealthy doctor in the garden
 /// </code>
 /// </example>
-/// <remarks>Everything is a function of the seed and a number, so that splits never depend on their sizes.</remarks>
+/// <remarks>Everything is a function of the seed, the split's name and a number, so that splits never depend on their sizes.</remarks>
 public sealed class FactSentences
 {
     /// <summary>The kind of pairs whose facts were changed one by one.</summary>
@@ -52,7 +88,7 @@ public sealed class FactSentences
         "small/little big/large rich/wealthy sad/unhappy glad/happy brave/bold quick/fast old/aged"
     );
     private static readonly string[][] Actions = Words(
-        "helped/aided watched/observed chased/pursued pushed/shoved thanked/praised blamed/accused greeted/welcomed tricked/fooled trained/coached followed/trailed"
+        "helped/aided watched/observed chased/pursued pushed/shoved thanked/praised blamed/accused greeted/welcomed tricked/fooled"
     );
     private static readonly string[][] Places = Words(
         "park/garden shop/store house/home street/road forest/wood ship/boat office/bureau school/academy"
@@ -60,29 +96,34 @@ public sealed class FactSentences
     private static readonly string[] Function = ["the", "that", "is", "was", "by", "in", "said", "unlike"];
     private static readonly string[] Special = ["[PAD]", "[CLS]", "[SEP]", "[MASK]"];
 
+    // A person's habitual qualities and actions, an action's habitual places.
+    private const int Habits = 2;
+
     private readonly long seed;
     private readonly Dictionary<string, long> numbers;
+    private readonly string[][] persons;
+    private readonly string[][] qualities;
+    private readonly string[][] actions;
+    private readonly string[][] places;
 
     /// <summary>The longest sentence with its special tokens: place 3, two persons 5 each, "was ... by" 3, aside 3, [CLS] and [SEP].</summary>
     public const int LongestSentence = 21;
 
     /// <summary>Makes a world.</summary>
     /// <param name="seed">Everything random follows from it.</param>
-    /// <param name="hardShare">Share of pairs of <see cref="HardKind"/>, 0 to 1.</param>
-    /// <param name="asideShare">Share of sentences with an aside, 0 to 1.</param>
-    /// <exception cref="ArgumentException">A share is outside 0 to 1.</exception>
-    public FactSentences(long seed, double hardShare = 0.25, double asideShare = 0.5)
+    /// <param name="options">How hard it is; null means the defaults.</param>
+    /// <exception cref="ArgumentException">An option is out of its range.</exception>
+    public FactSentences(long seed, FactSentencesOptions? options = null)
     {
-        if (hardShare is not (>= 0 and <= 1) || asideShare is not (>= 0 and <= 1))
-            throw new ArgumentException(
-                $"Shares must be from 0 to 1, but are {hardShare} (hard pairs) and {asideShare} (asides)."
-            );
-        (this.seed, HardShare, AsideShare) = (seed, hardShare, asideShare);
+        (this.seed, Options) = (seed, options ?? new());
+        Options.Validate();
+        (persons, qualities) = (Persons[..Options.Persons], Qualities[..Options.Others]);
+        (actions, places) = (Actions[..Options.Others], Places[..Options.Others]);
         Tokens =
         [
             .. Special,
             .. Function,
-            .. ((string[][][])[Persons, Qualities, Actions, Places]).SelectMany(list => list).SelectMany(words => words),
+            .. ((string[][][])[persons, qualities, actions, places]).SelectMany(list => list).SelectMany(words => words),
         ];
         numbers = Tokens.Index().ToDictionary(item => item.Item, item => (long)item.Index, StringComparer.Ordinal);
         Layout = new(
@@ -95,11 +136,8 @@ public sealed class FactSentences
         );
     }
 
-    /// <summary>Share of hard pairs.</summary>
-    public double HardShare { get; }
-
-    /// <summary>Share of sentences with an aside.</summary>
-    public double AsideShare { get; }
+    /// <summary>How hard the world is.</summary>
+    public FactSentencesOptions Options { get; }
 
     /// <summary>The vocabulary; a token's number is its place.</summary>
     public IReadOnlyList<string> Tokens { get; }
@@ -137,23 +175,34 @@ public sealed class FactSentences
 
     private SentencePair Pair(SplitMix random)
     {
-        var scene = new Scene(
-            random.NextInt(Persons.Length),
-            random.NextInt(Qualities.Length),
-            random.NextInt(Actions.Length),
-            0,
-            0,
-            random.NextInt(Places.Length)
-        );
+        int agent = random.NextInt(persons.Length),
+            patient = Other(agent, persons.Length, ref random),
+            action = Habitual("action", agent, actions.Length, ref random),
+            quality = Habitual("quality", agent, qualities.Length, ref random),
+            patientQuality = Habitual("quality", patient, qualities.Length, ref random);
         // Two different persons and qualities, so that a swap changes both facts.
-        scene = scene with
-        {
-            Patient = Other(scene.Agent, Persons.Length, ref random),
-            PatientQuality = Other(scene.AgentQuality, Qualities.Length, ref random),
-        };
-        bool hard = random.NextDouble() < HardShare;
+        if (patientQuality == quality)
+            patientQuality = Other(quality, qualities.Length, ref random);
+        var scene = new Scene(
+            agent,
+            quality,
+            action,
+            patient,
+            patientQuality,
+            Habitual("place", action, places.Length, ref random)
+        );
+        bool hard = random.NextDouble() < Options.HardShare;
         var second = hard ? Swap(scene, random.NextInt(4)) : Change(scene, random.NextInt(Scene.FactCount + 1), ref random);
         return new(Write(scene, ref random), Write(second, ref random), scene.SimilarityTo(second), hard ? HardKind : PlainKind);
+    }
+
+    // One of the few values that go with a concept, or any.
+    private int Habitual(string kind, int concept, int size, ref SplitMix random)
+    {
+        bool habit = random.NextDouble() < Options.Habit;
+        int which = random.NextInt(Habits),
+            any = random.NextInt(size);
+        return habit ? SplitMix.At(Seeds.Derive(seed, kind), (concept * Habits) + which).NextInt(size) : any;
     }
 
     private static Scene Swap(Scene scene, int which) =>
@@ -165,12 +214,12 @@ public sealed class FactSentences
             PatientQuality = which is 2 or 3 ? scene.AgentQuality : scene.PatientQuality,
         };
 
-    private static Scene Change(Scene scene, int count, ref SplitMix random)
+    private Scene Change(Scene scene, int count, ref SplitMix random)
     {
         int[] slots = [.. Enumerable.Range(0, Scene.FactCount)];
         random.Shuffle(slots);
         int[] facts = scene.Facts;
-        int[] sizes = [Persons.Length, Qualities.Length, Actions.Length, Persons.Length, Qualities.Length, Places.Length];
+        int[] sizes = [persons.Length, qualities.Length, actions.Length, persons.Length, qualities.Length, places.Length];
         foreach (int slot in slots.Take(count))
             facts[slot] = Other(facts[slot], sizes[slot], ref random);
         return new(facts[0], facts[1], facts[2], facts[3], facts[4], facts[5]);
@@ -181,11 +230,11 @@ public sealed class FactSentences
     private long[] Write(Scene scene, ref SplitMix random)
     {
         var words = new List<string>();
-        string[] place = ["in", "the", Word(Places[scene.Place], ref random)];
+        string[] place = ["in", "the", Word(places[scene.Place], ref random)];
         bool placeFirst = random.NextInt(2) == 0;
         string[] agent = Person(scene.Agent, scene.AgentQuality, ref random),
             patient = Person(scene.Patient, scene.PatientQuality, ref random);
-        string action = Word(Actions[scene.Action], ref random);
+        string action = Word(actions[scene.Action], ref random);
         if (placeFirst)
             words.AddRange(place);
         if (random.NextInt(2) == 0)
@@ -194,19 +243,19 @@ public sealed class FactSentences
             words.AddRange([.. patient, "was", action, "by", .. agent]);
         if (!placeFirst)
             words.AddRange(place);
-        if (random.NextDouble() < AsideShare)
+        if (random.NextDouble() < Options.AsideShare)
         {
-            string person = Word(Persons[random.NextInt(Persons.Length)], ref random);
+            string person = Word(persons[random.NextInt(persons.Length)], ref random);
             words.AddRange([random.NextInt(2) == 0 ? "said" : "unlike", "the", person]);
         }
         return [.. words.Select(word => numbers[word])];
     }
 
-    private static string[] Person(int person, int quality, ref SplitMix random)
+    private string[] Person(int person, int quality, ref SplitMix random)
     {
-        string who = Word(Persons[person], ref random),
-            how = Word(Qualities[quality], ref random);
-        return random.NextInt(2) == 0 ? ["the", how, who] : ["the", who, "that", "is", how];
+        string who = Word(persons[person], ref random),
+            how = Word(qualities[quality], ref random);
+        return random.NextDouble() < Options.TrailingShare ? ["the", who, "that", "is", how] : ["the", how, who];
     }
 
     private static string Word(string[] synonyms, ref SplitMix random) => synonyms[random.NextInt(synonyms.Length)];

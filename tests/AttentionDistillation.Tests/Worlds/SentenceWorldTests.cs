@@ -31,7 +31,10 @@ public class SentenceWorldTests
             Assert.Equal(few[i].Score, many[i].Score);
         }
         Assert.NotEqual(Facts.Text(few[0].First), Facts.Text(Facts.Pairs("train", 1)[0].First));
-        Assert.All(many, pair => Assert.InRange(Math.Max(pair.First.Length, pair.Second.Length), 9, FactSentences.LongestSentence - 2));
+        Assert.All(
+            many,
+            pair => Assert.InRange(Math.Max(pair.First.Length, pair.Second.Length), 9, FactSentences.LongestSentence - 2)
+        );
         Assert.InRange(many.Count(pair => pair.Kind == FactSentences.HardKind), 25, 75);
         Assert.Equal(many[0].First, Facts.Encode(Facts.Text(many[0].First)));
     }
@@ -39,9 +42,11 @@ public class SentenceWorldTests
     [Fact]
     public void HardPairsSwapRolesAndNothingElse()
     {
-        var plain = new FactSentences(seed: 2, hardShare: 1, asideShare: 0);
+        var plain = new FactSentences(seed: 2, new() { HardShare = 1, AsideShare = 0 });
         double[] scores = [.. plain.Pairs("train", 100).Select(pair => pair.Score).Distinct().Order()];
         Assert.Equal([2.0 / 6, 4.0 / 6, 1], scores);
+        Assert.Throws<ArgumentException>(() => new FactSentences(1, new() { Persons = 40 }));
+        Assert.Throws<ArgumentException>(() => new FactSentences(1, new() { Habit = 1.2 }));
     }
 
     [Fact]
@@ -60,7 +65,10 @@ public class SentenceWorldTests
             int split = Array.IndexOf(ids, 2L);
             long[] left = ids[1..split],
                 right = ids[(split + 1)..(real - 1)];
-            Assert.True((left.SequenceEqual(first) && right.SequenceEqual(second)) || (left.SequenceEqual(second) && right.SequenceEqual(first)));
+            Assert.True(
+                (left.SequenceEqual(first) && right.SequenceEqual(second))
+                    || (left.SequenceEqual(second) && right.SequenceEqual(first))
+            );
             Assert.Equal(right.Length + 1, batch.TokenTypeIds![row].sum().ToInt32());
             seen.Add($"{pair} {left.SequenceEqual(first)}");
         }
@@ -109,15 +117,29 @@ public class SentenceWorldTests
             File.WriteAllLines(path, lines);
             return path;
         }
-        var benchmark = StsFiles.ReadTsv(At("sts-test.csv", "main\tnews\t2016\t12\t4.5\tA man eats.\tA man is eating.", "main\tnews\t2016\t13\t0\tX\tY\tlicence"));
+        var benchmark = StsFiles.ReadTsv(
+            At(
+                "sts-test.csv",
+                "main\tnews\t2016\t12\t4.5\tA man eats.\tA man is eating.",
+                "main\tnews\t2016\t13\t0\tX\tY\tlicence"
+            )
+        );
         Assert.Equal(new TextPair("A man eats.", "A man is eating.", 4.5), benchmark[0]);
         Assert.Equal(2, benchmark.Count);
         var sick = StsFiles.ReadTsv(At("sick.txt", "pair_ID\tsentence_A\tsentence_B\trelatedness_score", "7\tone\ttwo\t3.2"));
         Assert.Equal(new TextPair("one", "two", 3.2), Assert.Single(sick));
         Assert.Equal(new TextPair("a", "b", 1), Assert.Single(StsFiles.ReadTsv(At("three.tsv", "1\ta\tb"))));
         Assert.True(double.IsNaN(Assert.Single(StsFiles.ReadPairs(At("pairs.txt", "left side||right side", ""))).Score));
-        Assert.Contains("line 2", Assert.Throws<InvalidDataException>(() => StsFiles.ReadTsv(At("bad.tsv", "1\ta\tb", "x\ta\tb"))).Message, StringComparison.Ordinal);
-        Assert.Contains("line 1", Assert.Throws<InvalidDataException>(() => StsFiles.ReadPairs(At("bad.txt", "no bars"))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "line 2",
+            Assert.Throws<InvalidDataException>(() => StsFiles.ReadTsv(At("bad.tsv", "1\ta\tb", "x\ta\tb"))).Message,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "line 1",
+            Assert.Throws<InvalidDataException>(() => StsFiles.ReadPairs(At("bad.txt", "no bars"))).Message,
+            StringComparison.Ordinal
+        );
         Assert.Throws<InvalidDataException>(() => StsFiles.ReadTsv(At("four.tsv", "a\tb\tc\td")));
     }
 
@@ -169,7 +191,15 @@ public class SentenceWorldTests
             Assert.Equal(rows[at].Context.Length, batch["context"][at].sum().ToInt32());
             Assert.Equal((start, end), (set.GoldSpans()[at, 0].ToInt32(), set.GoldSpans()[at, 1].ToInt32()));
         }
-        Assert.Contains("40", Assert.Throws<ArgumentException>(() => new QuestionRows([rows[0] with { Context = new long[60] }], Languages.Layout, 40)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "40",
+            Assert
+                .Throws<ArgumentException>(() =>
+                    new QuestionRows([rows[0] with { Context = new long[60] }], Languages.Layout, 40)
+                )
+                .Message,
+            StringComparison.Ordinal
+        );
         var wrong = Languages.Row(Languages.Question("train", 0), 0, 0, answered: (Languages.Question("train", 0).Asked + 1) % 4);
         Assert.NotEqual(Languages.Row(Languages.Question("train", 0), 0, 0).Start, wrong.Start);
     }
@@ -180,7 +210,15 @@ public class SentenceWorldTests
         using var batch = Languages.MaskedLanguage(seed: 1, batchSize: 32, length: 48, parallelShare: 1).BatchAt(0);
         using var same = Languages.MaskedLanguage(seed: 1, batchSize: 32, length: 48, parallelShare: 0).BatchAt(0);
         string[] LanguagesOf(Batch rows, int row) =>
-            [.. rows.InputIds[row].data<long>().ToArray().Select(id => Languages.Tokens[(int)id]).Where(word => word.Contains('·')).Select(word => word[^1..]).Distinct()];
+            [
+                .. rows.InputIds[row]
+                    .data<long>()
+                    .ToArray()
+                    .Select(id => Languages.Tokens[(int)id])
+                    .Where(word => word.Contains('·'))
+                    .Select(word => word[^1..])
+                    .Distinct(),
+            ];
         // Random replacements may bring in a word of any language.
         Assert.InRange(Enumerable.Range(0, 32).Average(row => LanguagesOf(batch, row).Length), 2, 2.6);
         Assert.InRange(Enumerable.Range(0, 32).Average(row => LanguagesOf(same, row).Length), 1, 1.6);
@@ -228,7 +266,11 @@ public class SentenceWorldTests
         void Refused(string text, string says)
         {
             File.WriteAllText(path, text);
-            Assert.Contains(says, Assert.Throws<InvalidDataException>(() => SquadFiles.Read(path)).Message, StringComparison.Ordinal);
+            Assert.Contains(
+                says,
+                Assert.Throws<InvalidDataException>(() => SquadFiles.Read(path)).Message,
+                StringComparison.Ordinal
+            );
         }
         Refused("{", "no JSON");
         Refused("[]", "SQuAD");
