@@ -56,7 +56,8 @@ public static partial class Hub
             // The layers made the weights where and as they are wanted; this moves what a block made without them.
             model.Module.to(type);
             model.Module.to(device ?? CPU);
-            CheckpointFit.Of(model, checkpoint).Fill();
+            using (NewDisposeScope()) // of the views among the parameters
+                CheckpointFit.Of(model, checkpoint).Fill();
             model.Module.eval();
             CompanionFiles.Remember(model, folder);
             return model;
@@ -102,6 +103,7 @@ public static partial class Hub
         ArgumentNullException.ThrowIfNull(model);
         ArgumentException.ThrowIfNullOrEmpty(folder);
         ArgumentOutOfRangeException.ThrowIfLessThan(maxShardSize, 1);
+        using var scope = NewDisposeScope(); // of the views among the parameters
         var parameters = model.HubParameters();
         FolderReplacement.Write(
             folder,
