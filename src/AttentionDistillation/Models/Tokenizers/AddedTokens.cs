@@ -42,6 +42,9 @@ internal sealed class AddedTokens
     /// <summary>The tokens.</summary>
     public IReadOnlyList<AddedToken> All { get; }
 
+    /// <summary>A token as decoding shows it: one that is looked for in normalised texts, normalised.</summary>
+    public string Shown(AddedToken token) => token.Normalized ? normalizer(AlignedText.Of(token.Content)).Text : token.Content;
+
     /// <summary>Splits a text into added tokens and what is between them, which is normalised.</summary>
     public IEnumerable<(AlignedText Text, AddedToken? Token)> Split(AlignedText text)
     {

@@ -57,6 +57,22 @@ internal static class CharacterClasses
                 or (>= 0xF900 and <= 0xFAFF)
                 or (>= 0x2F800 and <= 0x2FA1F);
 
-    /// <summary>Part of a word: letters, numbers, underscore.</summary>
-    public static bool IsWord(Rune rune) => Rune.IsLetterOrDigit(rune) || IsNumber(rune) || rune.Value == '_';
+    /// <summary>
+    /// Part of a word, as Unicode Technical Standard 18 (annex C, <c>\w</c>) has it: alphabetic characters, marks, digits, connecting punctuation and
+    /// the joiners. .NET's own class lacks enclosing marks, letter numbers, circled letters and the joiners.
+    /// </summary>
+    public static bool IsWord(Rune rune) =>
+        rune.Value
+            is 0x200C
+                or 0x200D
+                or (>= 0x24B6 and <= 0x24E9)
+                or (>= 0x1F130 and <= 0x1F149)
+                or (>= 0x1F150 and <= 0x1F169)
+                or (>= 0x1F170 and <= 0x1F189)
+        || Rune.IsLetter(rune)
+        || IsMark(rune)
+        || Rune.GetUnicodeCategory(rune)
+            is UnicodeCategory.DecimalDigitNumber
+                or UnicodeCategory.LetterNumber
+                or UnicodeCategory.ConnectorPunctuation;
 }

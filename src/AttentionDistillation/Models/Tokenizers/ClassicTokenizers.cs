@@ -294,12 +294,10 @@ internal static class ClassicTokenizers
                     .Range(0, extras)
                     .Select(number => new AddedToken(file.Pieces.Count + number, pieces[file.Pieces.Count + number].Item1)),
             ],
-            file.Normalizer,
-            PreTokenizers.Metaspace(
-                PreTokenizers.SpaceSign,
-                file.AddDummyPrefix ? PreTokenizers.Prepending.Always : PreTokenizers.Prepending.Never,
-                split: true
-            ),
+            file.AddDummyPrefix
+                ? Normalizers.Sequence(file.Normalizer, Normalizers.Prepend(PreTokenizers.SpaceSign), file.Escape)
+                : Normalizers.Sequence(file.Normalizer, file.Escape),
+            PreTokenizers.Split(new Pattern.Literal(PreTokenizers.SpaceSign), SplitBehavior.MergedWithNext, invert: false),
             PostProcessor.Around([], [Known(model, settings.EndToken, "eos_token", path)]),
             TokenDecoders.Metaspace(PreTokenizers.SpaceSign, file.AddDummyPrefix),
             settings

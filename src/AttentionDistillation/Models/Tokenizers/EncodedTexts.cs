@@ -31,8 +31,7 @@ public sealed class EncodedTexts
             ("token_type_ids", Placed(tensor(Flat(entry => (long)entry.Type), dtype: ScalarType.Int64)))
         );
 
-        T[] Flat<T>(Func<EncodedToken, T> value) =>
-            [.. Encodings.SelectMany(encoding => encoding.Entries.Select(value))];
+        T[] Flat<T>(Func<EncodedToken, T> value) => [.. Encodings.SelectMany(encoding => encoding.Entries.Select(value))];
 
         Tensor Placed(Tensor flat)
         {

@@ -90,14 +90,14 @@ internal static class Normalizers
             }
         );
 
-    /// <summary>Puts a text before every text that is not empty.</summary>
+    /// <summary>Puts a text before every text that is not empty; it comes, as it were, from the first character.</summary>
     public static Normalizer Prepend(string prefix) =>
         text =>
         {
             if (text.Text.Length == 0 || prefix.Length == 0)
                 return text;
             var builder = new AlignedTextBuilder(text);
-            builder.Append(prefix, 0, 0);
+            builder.Append(prefix, 0, char.IsHighSurrogate(text.Text[0]) ? 2 : 1);
             builder.Copy(0, text.Text.Length);
             return builder.Build();
         };

@@ -49,6 +49,30 @@ internal abstract partial class Pattern
         }
     }
 
+    /// <summary>Runs of characters of one class each; characters of class 0 are in none.</summary>
+    public sealed class Runs(Func<Rune, int> classOf) : Pattern
+    {
+        public override IEnumerable<(int Start, int End)> Matches(string text)
+        {
+            int start = 0,
+                position = 0,
+                current = 0;
+            foreach (var rune in text.EnumerateRunes())
+            {
+                int next = classOf(rune);
+                if (next != current)
+                {
+                    if (current != 0)
+                        yield return (start, position);
+                    (start, current) = (position, next);
+                }
+                position += rune.Utf16SequenceLength;
+            }
+            if (current != 0)
+                yield return (start, position);
+        }
+    }
+
     /// <summary>A regular expression in the notation that tokenizer.json has (Oniguruma's).</summary>
     public sealed partial class Expression : Pattern
     {
@@ -60,7 +84,7 @@ internal abstract partial class Pattern
         {
             try
             {
-                regex = new Regex(Possessive(pattern), RegexOptions.CultureInvariant | RegexOptions.Compiled);
+                regex = new Regex(WordClass(Possessive(pattern)), RegexOptions.CultureInvariant | RegexOptions.Compiled);
             }
             catch (ArgumentException error)
             {
@@ -83,6 +107,33 @@ internal abstract partial class Pattern
 
         /// <summary>Possessive quantifiers, which .NET lacks, are atomic groups.</summary>
         private static string Possessive(string pattern) => PossessiveQuantifier().Replace(pattern, "(?>$1$2)");
+
+        /// <summary>Oniguruma's <c>\w</c> holds all marks, .NET's only some.</summary>
+        private static string WordClass(string pattern)
+        {
+            const string Members = @"\p{L}\p{M}\p{Nd}\p{Pc}";
+            var result = new StringBuilder(pattern.Length);
+            int depth = 0;
+            for (int i = 0; i < pattern.Length; i++)
+            {
+                char character = pattern[i];
+                if (character == '\\' && i + 1 < pattern.Length)
+                {
+                    char escaped = pattern[++i];
+                    if (escaped == 'w')
+                        result.Append(depth > 0 ? Members : $"[{Members}]");
+                    else
+                        result.Append(character).Append(escaped);
+                    continue;
+                }
+                depth +=
+                    character == '[' ? 1
+                    : character == ']' && depth > 0 ? -1
+                    : 0;
+                result.Append(character);
+            }
+            return result.ToString();
+        }
 
         /// <summary>
         /// .NET's expressions see UTF-16: a letter beyond the basic plane would be two surrogates, which are no letter. So each such code point is

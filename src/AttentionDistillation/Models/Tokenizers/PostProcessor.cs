@@ -141,10 +141,14 @@ internal sealed class PostProcessor
             int leading = token.Token.TakeWhile(IsSpace).Count(),
                 trailing = token.Token.Reverse().TakeWhile(IsSpace).Count();
             // The space that was added before the text is not in it.
-            if (leading > 0 && prefix && (i == 0 || token.Start == 0))
+            bool added = leading > 0 && prefix && (i == 0 || token.Start == 0);
+            if (added)
                 leading--;
             int start = Math.Min(token.Start + leading, token.End);
-            int end = trailing > 0 && token.End >= trailing ? Math.Max(token.End - trailing, start) : token.End;
+            int end =
+                added && token.Token.Length == 1 ? start
+                : trailing > 0 && token.End >= trailing ? Math.Max(token.End - trailing, start)
+                : token.End;
             tokens[i] = token with { Start = start, End = end };
         }
     }

@@ -14,7 +14,11 @@ internal static class PreTokenizers
     private static readonly Pattern Whitespace = new Pattern.Class(Rune.IsWhiteSpace);
     private static readonly Pattern Punctuation = new Pattern.Class(CharacterClasses.IsPunctuation);
     private static readonly Pattern Numbers = new Pattern.Class(CharacterClasses.IsNumber);
-    private static readonly Lazy<Pattern> WordsOrSigns = new(() => new Pattern.Expression(@"\w+|[^\w\s]+", "Whitespace"));
+    private static readonly Pattern WordsOrSigns = new Pattern.Runs(rune =>
+        CharacterClasses.IsWord(rune) ? 1
+        : Rune.IsWhiteSpace(rune) ? 0
+        : 2
+    );
     private static readonly Lazy<Pattern> ByteLevelWords = new(() => new Pattern.Expression(ByteLevel.Words, "ByteLevel"));
 
     /// <summary>Reads a pre-tokenizer; null leaves a text in one piece.</summary>
@@ -28,7 +32,7 @@ internal static class PreTokenizers
                 "ByteLevel" => ByteLevelPieces(place.Flag("add_prefix_space", true), place.Flag("use_regex", true)),
                 "Split" => Split(Pattern.Read(place, "pattern"), Behavior(place), place.Flag("invert", false)),
                 "Metaspace" => Metaspace(place.Text("replacement") ?? SpaceSign, PrependScheme(place), place.Flag("split", true)),
-                "Whitespace" => text => Splitting.Split(text, WordsOrSigns.Value, SplitBehavior.Removed, invert: true),
+                "Whitespace" => text => Splitting.Split(text, WordsOrSigns, SplitBehavior.Removed, invert: true),
                 "WhitespaceSplit" => text => Splitting.Split(text, Whitespace, SplitBehavior.Removed),
                 "BertPreTokenizer" => Bert,
                 "Digits" => text =>

@@ -17,7 +17,10 @@ public sealed class TokenEncoding
     /// <summary>Token numbers.</summary>
     public IReadOnlyList<int> Ids => [.. entries.Select(entry => entry.Id)];
 
-    /// <summary>The tokens as the vocabulary has them.</summary>
+    /// <summary>
+    /// The tokens as the vocabulary has them; an added token, and what a unigram model does not know, as it was found in the text. (As in the tokenizers
+    /// library. <see cref="Tokenizer.Token"/> gives a number's entry in the vocabulary.)
+    /// </summary>
     public IReadOnlyList<string> Tokens => [.. entries.Select(entry => entry.Token)];
 
     /// <summary>Segment numbers: 0 for the first text, and what the model's template says for the second.</summary>

@@ -6,7 +6,8 @@ namespace AttentionDistillation.Models.Tokenizers;
 /// <param name="Id">Its number.</param>
 /// <param name="Start">First UTF-16 unit in the piece.</param>
 /// <param name="End">Behind its last.</param>
-internal readonly record struct PieceToken(int Id, int Start, int End);
+/// <param name="Text">How it shows; null means as the vocabulary has it.</param>
+internal readonly record struct PieceToken(int Id, int Start, int End, string? Text = null);
 
 /// <summary>Breaks one piece of text into tokens.</summary>
 internal abstract class TokenModel

@@ -118,7 +118,7 @@ public sealed class Tokenizer
         string[] tokens =
         [
             .. ids.Where(id => !(skipSpecialTokens && addedTokens.TryGetValue(id, out var token) && token.Special))
-                .Select(Token)
+                .Select(id => addedTokens.TryGetValue(id, out var token) ? added.Shown(token) : model.Token(id))
                 .OfType<string>(),
         ];
         return string.Concat(decoder(tokens));
@@ -175,7 +175,7 @@ public sealed class Tokenizer
             if (token is not null)
             {
                 var (start, end) = part.Range(0, part.Text.Length);
-                result.Add(new EncodedToken(token.Id, token.Content, start, end, Word: word++));
+                result.Add(new EncodedToken(token.Id, part.Text, start, end, Word: word++));
                 continue;
             }
             foreach (var piece in preTokenizer(part))
@@ -187,7 +187,7 @@ public sealed class Tokenizer
                 foreach (var inner in tokens)
                 {
                     var (start, end) = piece.Range(inner.Start, inner.End);
-                    result.Add(new EncodedToken(inner.Id, model.Token(inner.Id)!, start, end, Word: word));
+                    result.Add(new EncodedToken(inner.Id, inner.Text ?? model.Token(inner.Id)!, start, end, Word: word));
                 }
                 word++;
             }

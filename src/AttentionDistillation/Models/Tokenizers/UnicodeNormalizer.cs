@@ -32,16 +32,23 @@ internal static class UnicodeNormalizer
         if (Ascii.IsValid(source.Text))
             return source;
         var characters = Decompose(source, compatible);
+        var ranges = characters.Select(character => (character.Start, character.End)).ToArray();
+        characters = Order(characters);
         if (compose)
             characters = Compose(characters);
+        // The tokenizers library goes by position: what was reordered keeps the places, what was composed has the place of its first part.
         var builder = new AlignedTextBuilder(source);
+        int place = 0;
         foreach (var character in characters)
-            builder.Append(new Rune(character.Value), character.Start, character.End);
+        {
+            builder.Append(new Rune(character.Value), ranges[place].Start, ranges[place].End);
+            place += character.Parts;
+        }
         return builder.Build();
     }
 
-    /// <summary>A code point of the result, its combining class, and where in the source it comes from.</summary>
-    private readonly record struct Character(int Value, int Class, int Start, int End);
+    /// <summary>A code point, its combining class, where in the source it comes from, and of how many decomposed ones it is composed.</summary>
+    private readonly record struct Character(int Value, int Class, int Start, int End, int Parts = 1);
 
     private static List<Character> Decompose(AlignedText source, bool compatible)
     {
@@ -69,16 +76,22 @@ internal static class UnicodeNormalizer
                 Add(rune.Value);
             position = end;
 
-            void Add(int value)
-            {
-                int order = tables.Classes.GetValueOrDefault(value);
-                int place = result.Count;
-                // Canonical order: a mark goes before marks of higher classes.
-                if (order > 0)
-                    while (place > 0 && result[place - 1].Class > order)
-                        place--;
-                result.Insert(place, new Character(value, order, position, end));
-            }
+            void Add(int value) => result.Add(new Character(value, tables.Classes.GetValueOrDefault(value), position, end));
+        }
+        return result;
+    }
+
+    /// <summary>Canonical order: a mark goes before marks of higher classes.</summary>
+    private static List<Character> Order(List<Character> characters)
+    {
+        var result = new List<Character>(characters.Count);
+        foreach (var character in characters)
+        {
+            int place = result.Count;
+            if (character.Class > 0)
+                while (place > 0 && result[place - 1].Class > character.Class)
+                    place--;
+            result.Insert(place, character);
         }
         return result;
     }
@@ -94,11 +107,7 @@ internal static class UnicodeNormalizer
                 starter >= 0 && starter < result.Count - 1 && (result[^1].Class == 0 || result[^1].Class >= character.Class);
             if (starter >= 0 && !blocked && Pair(tables, result[starter].Value, character.Value) is { } composed)
             {
-                // The tokenizers library gives a composed character the range of its first part.
-                result[starter] = result[starter] with
-                {
-                    Value = composed,
-                };
+                result[starter] = result[starter] with { Value = composed, Parts = result[starter].Parts + 1 };
                 continue;
             }
             if (character.Class == 0)

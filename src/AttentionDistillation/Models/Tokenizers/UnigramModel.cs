@@ -68,7 +68,7 @@ internal sealed class UnigramModel : TokenModel
             if (lookup.TryGetValue(piece.AsSpan(start, end - start), out int id))
                 into.Add(new PieceToken(id, start, end));
             else if (!(byteFallback && AddBytes(piece.AsSpan(start, end - start), start, end, into)) && unknown is { } none)
-                into.Add(new PieceToken(none, start, end));
+                into.Add(new PieceToken(none, start, end, piece[start..end]));
         }
     }
 
