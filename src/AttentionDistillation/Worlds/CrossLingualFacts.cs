@@ -84,6 +84,10 @@ public sealed class CrossLingualFacts
     // Chance of a filler before a word, by language in turn.
     private static readonly double[] FillerRates = [0.0, 0.1, 0.05, 0.15, 0.1, 0.05];
 
+    private const int SpecialTokens = 3; // [CLS] question [SEP] context [SEP]
+    private const int QuestionWords = 2;
+    private const int FillersOfFact = 1; // at most
+
     private readonly long seed;
     private readonly int[][] words;
     private readonly int[][] objectsOfRelation;
@@ -136,8 +140,8 @@ public sealed class CrossLingualFacts
     /// <summary>Special tokens.</summary>
     public SentenceLayout Layout { get; }
 
-    /// <summary>The longest row that can occur without fillers, and room for as many fillers as are likely: what L should be.</summary>
-    public int SuggestedLength => 3 + 2 + (int)Math.Ceiling(Options.Facts * ((2 + Options.LongestObject) * 1.15 + 1));
+    /// <summary>The most tokens of a row: what L should be.</summary>
+    public int LongestRow => SpecialTokens + QuestionWords + (Options.Facts * (2 + Options.LongestObject + FillersOfFact + 1));
 
     /// <summary>A question of a split.</summary>
     public FactQuestion Question(string split, int number)
@@ -284,9 +288,10 @@ public sealed class CrossLingualFacts
         var spans = new List<(int, int)>();
         foreach (var fact in question.Facts)
         {
+            int fillers = 0;
             foreach (int part in Orders[language % Orders.Length])
             {
-                if (random.NextDouble() < rate)
+                if (random.NextDouble() < rate && fillers++ < FillersOfFact)
                     context.Add(words[language][FirstFiller + random.NextInt(Options.Fillers)]);
                 int from = context.Count;
                 switch (part)
