@@ -1,5 +1,6 @@
 using AttentionDistillation.Attention;
 using AttentionDistillation.Models.Blocks;
+using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -65,6 +66,7 @@ public sealed class EncoderLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
     private readonly FeedForward feedForward;
     private readonly LayerNorm outputNorm;
     private readonly Dropout dropout;
+    private readonly double epsilon;
 
     /// <summary>Builds a layer.</summary>
     /// <param name="config">Sizes.</param>
@@ -85,6 +87,7 @@ public sealed class EncoderLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
         feedForward = new FeedForward(config.HiddenSize, config.IntermediateSize, config.HiddenActivation, make);
         outputNorm = make.LayerNorm(config.HiddenSize, config.NormEpsilon);
         dropout = nn.Dropout(config.HiddenDropout);
+        epsilon = config.NormEpsilon;
         RegisterComponents();
     }
 
@@ -97,7 +100,10 @@ public sealed class EncoderLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
             trace.Attention(attention.Layer).MoveToOuterDisposeScope();
         if (trace?.StopsAfterAttentionInputs(attention.Layer) == true)
             return attended.MoveToOuterDisposeScope();
-        var middle = attentionNorm.call(hidden + dropout.call(attended));
-        return outputNorm.call(middle + dropout.call(feedForward.call(middle))).MoveToOuterDisposeScope();
+        var middle = Normalised(attentionNorm, hidden, dropout.call(attended));
+        return Normalised(outputNorm, middle, dropout.call(feedForward.call(middle))).MoveToOuterDisposeScope();
     }
+
+    private Tensor Normalised(LayerNorm norm, Tensor residual, Tensor added) =>
+        ResidualLayerNorm.Apply(residual, added, norm.weight!, norm.bias!, epsilon);
 }

@@ -130,7 +130,12 @@ public static class ModelSlicer
                 StringComparer.Ordinal
             );
 
-        public Tensor Read(string name, Device? device = null, ScalarType? dtype = null) => tensors[name];
+        public Tensor Read(string name, Device? device = null, ScalarType? dtype = null) =>
+            tensors[name].to(dtype ?? tensors[name].dtype).to(device ?? CPU);
+
+        public void CopyTo(string name, Tensor destination) => destination.copy_(tensors[name]);
+
+        public ReadOnlySpan<byte> Bytes(string name, long offset, int length) => tensors[name].bytes.Slice((int)offset, length);
 
         public void Dispose() { }
     }
