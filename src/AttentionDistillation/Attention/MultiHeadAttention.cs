@@ -144,25 +144,25 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         if (trace?.StopsAfterAttentionInputs(Layer) == true)
             return empty(0, dtype: hidden.dtype, device: hidden.device).MoveToOuterDisposeScope();
         var mixed = Mix(state).transpose(1, 2).reshape(hidden.size(0), hidden.size(1), Heads * HeadWidth);
-        return output.call(mixed).MoveToOuterDisposeScope();
+        return output.Project(mixed).MoveToOuterDisposeScope();
     }
 
     private (Tensor Query, Tensor Key, Tensor Value) Project(Tensor hidden, Tensor? context)
     {
         if (queryKeyValue is null)
         {
-            var pair = Split(keyValue!.call(context ?? hidden), KeyValueNames.Length);
-            return (Split(query!.call(hidden), 1)[0], pair[0], pair[1]);
+            var pair = Split(keyValue!.Project(context ?? hidden), KeyValueNames.Length);
+            return (Split(query!.Project(hidden), 1)[0], pair[0], pair[1]);
         }
         if (context is null && FastPaths.FusedProjections)
         {
-            var three = Split(queryKeyValue.call(hidden), QueryKeyValueNames.Length);
+            var three = Split(queryKeyValue.Project(hidden), QueryKeyValueNames.Length);
             return (three[0], three[1], three[2]);
         }
         // Each from a source of its own: the rows of the one weight apart.
         var weights = queryKeyValue.weight!.view(QueryKeyValueNames.Length, Heads * HeadWidth, Width).unbind(0);
         var biases = queryKeyValue.bias?.view(QueryKeyValueNames.Length, Heads * HeadWidth).unbind(0);
-        Tensor Part(Tensor source, int number) => Split(nn.functional.linear(source, weights[number], biases?[number]), 1)[0];
+        Tensor Part(Tensor source, int number) => Split(LinearProduct.Of(source, weights[number], biases?[number]), 1)[0];
         return (Part(hidden, 0), Part(context ?? hidden, 1), Part(context ?? hidden, 2));
     }
 

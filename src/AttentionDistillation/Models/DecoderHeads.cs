@@ -28,7 +28,7 @@ public abstract class CausalLanguageModel : TextDecoder
     /// <summary>The vocabulary's scores for hidden states after the final norm.</summary>
     /// <param name="hidden">[..., C].</param>
     /// <returns>[..., V].</returns>
-    public Tensor Scores(Tensor hidden) => head is null ? nn.functional.linear(hidden, WordTable) : head.call(hidden);
+    public Tensor Scores(Tensor hidden) => head is null ? LinearProduct.Of(hidden, WordTable, null) : head.Project(hidden);
 
     /// <inheritdoc/>
     public override IReadOnlyDictionary<string, string> TiedNames =>
@@ -40,9 +40,7 @@ public abstract class CausalLanguageModel : TextDecoder
     private protected override Tensor Head(Tensor hidden, DecoderInput input, ForwardTrace? trace)
     {
         long length = hidden.size(1);
-        return input.LastScores is { } last && last < length
-            ? Scores(hidden.narrow(1, length - last, last))
-            : Scores(hidden);
+        return input.LastScores is { } last && last < length ? Scores(hidden.narrow(1, length - last, last)) : Scores(hidden);
     }
 }
 
