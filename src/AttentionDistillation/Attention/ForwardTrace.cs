@@ -123,6 +123,24 @@ public sealed class ForwardTrace
     public Tensor Feature(string name) =>
         features.TryGetValue(name, out var tensor) ? tensor : throw Missing($"feature '{name}'", features.Keys);
 
+    /// <summary>
+    /// Moves what was recorded out of a dispose scope that is about to end. What another scope owns stays there, so every level of a model may
+    /// call it.
+    /// </summary>
+    public void MoveOut(DisposeScope scope)
+    {
+        ArgumentNullException.ThrowIfNull(scope);
+        foreach (var state in attention.Values)
+        {
+            scope.MoveToOuter(state.Query, state.Key, state.Value);
+            scope.MoveToOuter(new[] { state.Mask, state.Bias }.OfType<Tensor>());
+        }
+        scope.MoveToOuter(hidden.Values);
+        scope.MoveToOuter(features.Values);
+        if (output is not null)
+            scope.MoveToOuter(output);
+    }
+
     private SortedSet<int> Resolve(int[] wanted, bool every, int first, int last, string what)
     {
         var set = new SortedSet<int>(every ? Enumerable.Range(first, last - first + 1) : []);

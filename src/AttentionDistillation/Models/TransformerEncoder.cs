@@ -75,7 +75,14 @@ public sealed class EncoderLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
     public EncoderLayer(TextEncoderConfig config, SeededLayers make, int number)
         : base(nameof(EncoderLayer))
     {
-        attention = new MultiHeadAttention(config.HiddenSize, config.Heads, make, number, config.AttentionDropout);
+        attention = new MultiHeadAttention(
+            config.HiddenSize,
+            config.Heads,
+            make,
+            number,
+            config.AttentionDropout,
+            headWidth: config.HeadWidth
+        );
         attentionNorm = make.LayerNorm(config.HiddenSize, config.NormEpsilon);
         feedForward = new FeedForward(config.HiddenSize, config.IntermediateSize, config.HiddenActivation, make);
         outputNorm = make.LayerNorm(config.HiddenSize, config.NormEpsilon);

@@ -10,13 +10,14 @@ namespace AttentionDistillation.Tensors;
 /// same seed and architecture give the same weights, whatever ran before.
 /// </summary>
 /// <remarks>Initialisation as BERT's: weights from N(0, s^2), biases 0, layer norms 1 and 0, the padding row of an embedding 0.</remarks>
-public sealed class SeededLayers
+public sealed partial class SeededLayers
 {
     private const string Stream = "weights";
 
     private readonly Generator? generator;
     private readonly double standardDeviation;
     private readonly Device? device;
+    private readonly bool isFanIn;
 
     /// <summary>Layers drawn from a seed.</summary>
     /// <param name="seed">The seed.</param>
@@ -30,6 +31,9 @@ public sealed class SeededLayers
         generator = Seeds.Generator(seed, Stream);
         this.standardDeviation = standardDeviation;
     }
+
+    private SeededLayers(long seed)
+        : this(seed, 1.0) => isFanIn = true;
 
     private SeededLayers(Device? device, ScalarType type) => (this.device, Type) = (device, type);
 
@@ -52,7 +56,7 @@ public sealed class SeededLayers
 
     /// <summary>A linear layer, weights [output, input].</summary>
     public Linear Linear(long input, long output, bool hasBias = true) =>
-        nn.Linear(Parameter(Draw(output, input)), hasBias ? ZeroParameter(output) : null);
+        nn.Linear(Parameter(DrawFor(input, output, input)), hasBias ? Bias(input, output) : null);
 
     /// <summary>A lookup table [rows, width].</summary>
     /// <param name="rows">Number of entries.</param>
@@ -81,7 +85,11 @@ public sealed class SeededLayers
     }
 
     /// <summary>A layer normalisation over the last axis.</summary>
-    public LayerNorm LayerNorm(long width, double epsilon) => nn.LayerNorm(width, epsilon, device: Device, dtype: Type);
+    /// <param name="width">C.</param>
+    /// <param name="epsilon">Added to the variance.</param>
+    /// <param name="hasWeights">False for a normalisation without scale and shift, whose place a modulation takes.</param>
+    public LayerNorm LayerNorm(long width, double epsilon, bool hasWeights = true) =>
+        nn.LayerNorm(width, epsilon, elementwise_affine: hasWeights, device: Device, dtype: Type);
 
     /// <summary>A parameter of zeros, for example an output bias.</summary>
     public Parameter ZeroParameter(params long[] shape)

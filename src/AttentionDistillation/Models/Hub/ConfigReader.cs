@@ -56,6 +56,60 @@ internal sealed class ConfigReader(JsonObject json, string path)
         return node.GetValueKind() == JsonValueKind.String ? node.GetValue<string>() : throw Wrong(name, "a string");
     }
 
+    /// <summary>Where the configuration was read, for messages.</summary>
+    public string Path => path;
+
+    /// <summary>An object; null when it is absent or null.</summary>
+    public JsonObject? Object(string name)
+    {
+        if (!json.TryGetPropertyValue(name, out var node) || node is null)
+            return null;
+        return node as JsonObject ?? throw Wrong(name, "an object");
+    }
+
+    /// <summary>A whole number or several; null when it is absent, none when it is null.</summary>
+    public IReadOnlyList<long>? Integers(string name)
+    {
+        if (!json.TryGetPropertyValue(name, out var node))
+            return null;
+        return node switch
+        {
+            null => [],
+            JsonArray array => [.. array.Select(Whole)],
+            _ => [Whole(node)],
+        };
+
+        long Whole(JsonNode? item) =>
+            item is JsonValue value && value.TryGetValue(out long number)
+                ? number
+                : throw Wrong(name, "a whole number or a list of whole numbers");
+    }
+
+    /// <summary>A list of numbers; null when it is absent or null.</summary>
+    public IReadOnlyList<double>? Numbers(string name)
+    {
+        if (!json.TryGetPropertyValue(name, out var node) || node is null)
+            return null;
+        if (node is not JsonArray array)
+            throw Wrong(name, "a list of numbers");
+        return
+        [
+            .. array.Select(item =>
+                item is JsonValue value && value.TryGetValue(out double number) ? number : throw Wrong(name, "a list of numbers")
+            ),
+        ];
+    }
+
+    /// <summary>A list of strings; null when it is absent or null.</summary>
+    public IReadOnlyList<string>? Texts(string name)
+    {
+        if (!json.TryGetPropertyValue(name, out var node) || node is null)
+            return null;
+        if (node is not JsonArray array || array.Any(item => item?.GetValueKind() != JsonValueKind.String))
+            throw Wrong(name, "a list of strings");
+        return [.. array.Select(item => item!.GetValue<string>())];
+    }
+
     /// <summary>The class names of a classifier, from <c>id2label</c> (or <c>num_labels</c>).</summary>
     public IReadOnlyList<string> Labels()
     {
@@ -89,6 +143,19 @@ internal sealed class ConfigReader(JsonObject json, string path)
             throw new NotSupportedException(
                 $"'{path}' sets {name} to {node.ToJsonString()}, of which only {allowed} is supported."
             );
+    }
+
+    /// <summary>As <see cref="Only"/>, where the allowed value may be a number written otherwise (1 for 1.0).</summary>
+    public void OnlyNumberOr(string name, string allowed)
+    {
+        bool same =
+            json.TryGetPropertyValue(name, out var node)
+            && node is JsonValue value
+            && value.TryGetValue(out double number)
+            && double.TryParse(allowed, System.Globalization.CultureInfo.InvariantCulture, out double expected)
+            && number == expected;
+        if (!same)
+            Only(name, allowed);
     }
 
     private ArgumentException Wrong(string name, string expected) =>

@@ -5,6 +5,9 @@ namespace AttentionDistillation.Models.Hub;
 /// <summary>What the configurations of BERT and RoBERTa have in common on disk, and the labels that all three families share.</summary>
 internal static class EncoderConfigFormat
 {
+    /// <summary>The width of heads, where it is not width / heads; no option of transformers for these families.</summary>
+    public const string HeadWidth = "head_dim";
+
     /// <summary>Refuses what no family of encoders here computes.</summary>
     public static void RefuseUnsupported(ConfigReader reader)
     {
@@ -30,6 +33,7 @@ internal static class EncoderConfigFormat
             HiddenSize = reader.Integer("hidden_size", start.HiddenSize),
             Layers = checked((int)reader.Integer("num_hidden_layers", start.Layers)),
             Heads = reader.Integer("num_attention_heads", start.Heads),
+            HeadWidth = reader.OptionalInteger(HeadWidth, null),
             IntermediateSize = reader.Integer("intermediate_size", start.IntermediateSize),
             HiddenActivation = reader.Text("hidden_act") ?? start.HiddenActivation,
             HiddenDropout = reader.Number("hidden_dropout_prob", start.HiddenDropout),
@@ -67,21 +71,33 @@ internal static class EncoderConfigFormat
             ["tie_word_embeddings"] = config.TieWordEmbeddings,
         };
 
-    /// <summary>Adds the labels, unless they are the two that transformers assumes, and the problem type.</summary>
-    public static JsonObject WithLabels(this JsonObject json, TextEncoderConfig config)
+    /// <summary>Adds the width of heads where it is not width / heads.</summary>
+    public static JsonObject WithHeadWidth(this JsonObject json, TextEncoderConfig config)
     {
-        if (!config.Labels.SequenceEqual(TextEncoderConfig.DefaultLabels(2)))
+        if (config.HeadWidth is { } width && width * config.Heads != config.HiddenSize)
+            json[HeadWidth] = width;
+        return json;
+    }
+
+    /// <summary>Adds the labels, unless they are the two that transformers assumes, and the problem type.</summary>
+    public static JsonObject WithLabels(this JsonObject json, TextEncoderConfig config) =>
+        json.WithLabels(config.Labels, config.ProblemType);
+
+    /// <summary>Adds labels, unless they are the two that transformers assumes, and the problem type.</summary>
+    public static JsonObject WithLabels(this JsonObject json, IReadOnlyList<string> labels, string? problemType)
+    {
+        if (!labels.SequenceEqual(TextEncoderConfig.DefaultLabels(2)))
         {
             json["id2label"] = new JsonObject(
-                config.Labels.Select((label, number) => KeyValuePair.Create($"{number}", (JsonNode?)label))
+                labels.Select((label, number) => KeyValuePair.Create($"{number}", (JsonNode?)label))
             );
             var numbers = new JsonObject();
-            for (int number = 0; number < config.Labels.Count; number++)
-                numbers[config.Labels[number]] = number;
+            for (int number = 0; number < labels.Count; number++)
+                numbers[labels[number]] = number;
             json["label2id"] = numbers;
         }
-        if (config.ProblemType is not null)
-            json["problem_type"] = config.ProblemType;
+        if (problemType is not null)
+            json["problem_type"] = problemType;
         return json;
     }
 }
