@@ -32,7 +32,7 @@ public sealed class ForwardTrace
         WantsOutput = wantsOutput;
         int layers = capabilities.Layers;
         attentionWanted = Resolve(request.AttentionLayers, request.EveryAttention, 0, layers - 1, "attention layer");
-        hiddenWanted = Resolve(request.HiddenLayers, request.EveryHidden, 0, layers, "hidden state");
+        hiddenWanted = Resolve(request.HiddenLayers, request.EveryHidden, 0, LastHiddenState, "hidden state");
         featuresWanted = new HashSet<string>(request.FeatureNames, StringComparer.Ordinal);
         foreach (string name in featuresWanted)
             if (!capabilities.Features.Contains(name))
@@ -52,11 +52,21 @@ public sealed class ForwardTrace
             $"{capabilities.Model} recorded no output: the trace was made with wantsOutput: false, or the forward pass did not run."
         );
 
-    /// <summary>The highest attention layer (numbered from 0) that must run at all; -1 when only the embedding is wanted.</summary>
+    /// <summary>
+    /// The highest attention layer (numbered from 0) that must run at all, in a model with a hidden state after every attention layer; -1 when
+    /// only the embedding is wanted.
+    /// </summary>
     public int LastLayerNeeded =>
-        WantsOutput || featuresWanted.Count > 0
-            ? capabilities.Layers - 1
-            : Math.Max(attentionWanted.Count > 0 ? attentionWanted.Max : -1, hiddenWanted.Count > 0 ? hiddenWanted.Max - 1 : -1);
+        WantsOutput || featuresWanted.Count > 0 ? capabilities.Layers - 1 : Math.Max(LastAttentionWanted, LastHiddenWanted - 1);
+
+    /// <summary>The highest attention layer wanted; -1 for none.</summary>
+    public int LastAttentionWanted => attentionWanted.Count > 0 ? attentionWanted.Max : -1;
+
+    /// <summary>The highest hidden state wanted; -1 for none.</summary>
+    public int LastHiddenWanted => hiddenWanted.Count > 0 ? hiddenWanted.Max : -1;
+
+    /// <summary>True when the caller wants the output or any feature, for which a model runs to its end.</summary>
+    public bool RunsToTheEnd => WantsOutput || featuresWanted.Count > 0;
 
     /// <summary>True when layer <paramref name="layer"/> may stop once its attention inputs are recorded: nothing after them is wanted.</summary>
     public bool StopsAfterAttentionInputs(int layer) =>
@@ -114,7 +124,7 @@ public sealed class ForwardTrace
     /// <exception cref="InvalidOperationException">It was not recorded; the message lists what was.</exception>
     public Tensor Hidden(int state)
     {
-        int index = state < 0 ? capabilities.Layers + 1 + state : state;
+        int index = state < 0 ? LastHiddenState + 1 + state : state;
         return hidden.TryGetValue(index, out var tensor) ? tensor : throw Missing($"hidden state {state}", hidden.Keys);
     }
 
@@ -122,6 +132,23 @@ public sealed class ForwardTrace
     /// <exception cref="InvalidOperationException">It was not recorded; the message lists what was.</exception>
     public Tensor Feature(string name) =>
         features.TryGetValue(name, out var tensor) ? tensor : throw Missing($"feature '{name}'", features.Keys);
+
+    /// <summary>
+    /// Moves what was recorded out of the current dispose scope, each tensor once: queries, keys, values and biases of attention, hidden states and
+    /// features. The output and masks stay with whoever made them.
+    /// </summary>
+    public void MoveToOuterDisposeScope()
+    {
+        var tensors = attention
+            .Values.SelectMany(state => new[] { state.Query, state.Key, state.Value, state.Bias })
+            .Concat(hidden.Values)
+            .Concat(features.Values)
+            .OfType<Tensor>();
+        foreach (var tensor in tensors.Distinct<Tensor>(ReferenceEqualityComparer.Instance))
+            tensor.MoveToOuterDisposeScope();
+    }
+
+    private int LastHiddenState => capabilities.LastHiddenState ?? capabilities.Layers;
 
     private SortedSet<int> Resolve(int[] wanted, bool every, int first, int last, string what)
     {
@@ -131,7 +158,9 @@ public sealed class ForwardTrace
             int index = item < 0 ? last + 1 + item : item;
             if (index < first || index > last)
                 throw new ArgumentException(
-                    $"{capabilities.Model} has no {what} {item}. It has {what}s {first} to {last} (or -1 to -{last - first + 1}, counted from the end)."
+                    last < first
+                        ? $"{capabilities.Model} has no {what}s, but the request names {what} {item}. Ask for hidden states or features instead."
+                        : $"{capabilities.Model} has no {what} {item}. It has {what}s {first} to {last} (or -1 to -{last - first + 1}, counted from the end)."
                 );
             set.Add(index);
         }

@@ -27,6 +27,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     /// <param name="isCausal">True when query i sees only keys up to i + S - L.</param>
     /// <param name="contextWidth">Width of the keys' source in cross attention; null means <paramref name="width"/>.</param>
     /// <param name="hasBias">Whether the projections have biases.</param>
+    /// <param name="outputHasBias">Whether the output projection has one; null means <paramref name="hasBias"/>.</param>
     /// <exception cref="ArgumentException">The heads do not divide the width, or a number is out of its range.</exception>
     public MultiHeadAttention(
         long width,
@@ -36,7 +37,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         double dropout = 0.0,
         bool isCausal = false,
         long? contextWidth = null,
-        bool hasBias = true
+        bool hasBias = true,
+        bool? outputHasBias = null
     )
         : base(nameof(MultiHeadAttention))
     {
@@ -51,7 +53,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         query = layers.Linear(width, width, hasBias);
         key = layers.Linear(source, width, hasBias);
         value = layers.Linear(source, width, hasBias);
-        output = layers.Linear(width, width, hasBias);
+        output = layers.Linear(width, width, outputHasBias ?? hasBias);
         this.dropout = dropout;
         (Heads, Width, Layer, IsCausal) = (heads, width, layer, isCausal);
         RegisterComponents();

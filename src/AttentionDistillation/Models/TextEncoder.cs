@@ -86,7 +86,7 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
             output = empty(0, dtype: embedded.dtype, device: embedded.device);
         if (keep is not null && !ReferenceEquals(keep, mask) && trace.Attentions.Count > 0)
             keep.MoveToOuterDisposeScope();
-        MoveOut(trace);
+        trace.MoveToOuterDisposeScope();
         return output.MoveToOuterDisposeScope();
     }
 
@@ -174,15 +174,4 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
                 || pair.name.StartsWith(nameof(encoder) + ".", StringComparison.Ordinal)
             )
             .ToDictionary(pair => pair.name, pair => pair.parameter, StringComparer.Ordinal);
-
-    private void MoveOut(ForwardTrace trace)
-    {
-        foreach (var state in trace.Attentions.Values)
-            state.MoveToOuterDisposeScope();
-        for (int number = 0; number <= trace.LastLayerNeeded + 1; number++)
-            if (trace.WantsHidden(number))
-                trace.Hidden(number).MoveToOuterDisposeScope();
-        foreach (string name in Capabilities.Features.Where(trace.WantsFeature))
-            trace.Feature(name).MoveToOuterDisposeScope();
-    }
 }

@@ -10,7 +10,7 @@ namespace AttentionDistillation.Tensors;
 /// same seed and architecture give the same weights, whatever ran before.
 /// </summary>
 /// <remarks>Initialisation as BERT's: weights from N(0, s^2), biases 0, layer norms 1 and 0, the padding row of an embedding 0.</remarks>
-public sealed class SeededLayers
+public sealed partial class SeededLayers
 {
     private const string Stream = "weights";
 

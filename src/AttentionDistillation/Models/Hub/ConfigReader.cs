@@ -56,6 +56,31 @@ internal sealed class ConfigReader(JsonObject json, string path)
         return node.GetValueKind() == JsonValueKind.String ? node.GetValue<string>() : throw Wrong(name, "a string");
     }
 
+    /// <summary>Height and width: one whole number for a square, or a list of two.</summary>
+    public ImageSize Size(string name, ImageSize fallback)
+    {
+        if (!json.TryGetPropertyValue(name, out var node) || node is null)
+            return fallback;
+        if (node is JsonValue value && value.TryGetValue(out long side))
+            return side;
+        long[] pair = WholeNumbers(node) ?? throw Wrong(name, "a whole number or a list of two");
+        return pair.Length == 2 ? new ImageSize(pair[0], pair[1]) : throw Wrong(name, "a whole number or a list of two");
+    }
+
+    /// <summary>A list of whole numbers.</summary>
+    public IReadOnlyList<long> Integers(string name, IReadOnlyList<long> fallback) =>
+        !json.TryGetPropertyValue(name, out var node) || node is null
+            ? fallback
+            : WholeNumbers(node) ?? throw Wrong(name, "a list of whole numbers");
+
+    /// <summary>A configuration inside this one, empty when it is absent or null.</summary>
+    public ConfigReader Section(string name)
+    {
+        if (!json.TryGetPropertyValue(name, out var node) || node is null)
+            return new ConfigReader([], $"{path}: {name}");
+        return node is JsonObject section ? new ConfigReader(section, $"{path}: {name}") : throw Wrong(name, "an object");
+    }
+
     /// <summary>The class names of a classifier, from <c>id2label</c> (or <c>num_labels</c>).</summary>
     public IReadOnlyList<string> Labels()
     {
@@ -89,6 +114,17 @@ internal sealed class ConfigReader(JsonObject json, string path)
             throw new NotSupportedException(
                 $"'{path}' sets {name} to {node.ToJsonString()}, of which only {allowed} is supported."
             );
+    }
+
+    private static long[]? WholeNumbers(JsonNode node)
+    {
+        if (node is not JsonArray list)
+            return null;
+        var numbers = new long[list.Count];
+        for (int i = 0; i < numbers.Length; i++)
+            if (list[i] is not JsonValue value || !value.TryGetValue(out numbers[i]))
+                return null;
+        return numbers;
     }
 
     private ArgumentException Wrong(string name, string expected) =>

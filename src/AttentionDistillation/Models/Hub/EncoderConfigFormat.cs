@@ -68,20 +68,24 @@ internal static class EncoderConfigFormat
         };
 
     /// <summary>Adds the labels, unless they are the two that transformers assumes, and the problem type.</summary>
-    public static JsonObject WithLabels(this JsonObject json, TextEncoderConfig config)
+    public static JsonObject WithLabels(this JsonObject json, TextEncoderConfig config) =>
+        json.WithLabels(config.Labels, config.ProblemType);
+
+    /// <summary>Adds labels, unless they are the two that transformers assumes, and the problem type.</summary>
+    public static JsonObject WithLabels(this JsonObject json, IReadOnlyList<string> labels, string? problemType)
     {
-        if (!config.Labels.SequenceEqual(TextEncoderConfig.DefaultLabels(2)))
+        if (!labels.SequenceEqual(TextEncoderConfig.DefaultLabels(2)))
         {
             json["id2label"] = new JsonObject(
-                config.Labels.Select((label, number) => KeyValuePair.Create($"{number}", (JsonNode?)label))
+                labels.Select((label, number) => KeyValuePair.Create($"{number}", (JsonNode?)label))
             );
             var numbers = new JsonObject();
-            for (int number = 0; number < config.Labels.Count; number++)
-                numbers[config.Labels[number]] = number;
+            for (int number = 0; number < labels.Count; number++)
+                numbers[labels[number]] = number;
             json["label2id"] = numbers;
         }
-        if (config.ProblemType is not null)
-            json["problem_type"] = config.ProblemType;
+        if (problemType is not null)
+            json["problem_type"] = problemType;
         return json;
     }
 }

@@ -3,5 +3,66 @@ namespace AttentionDistillation.Models.Hub.Families;
 /// <summary>The image encoders, and encoders of images and text.</summary>
 internal static class VisionFamilies
 {
-    public static IReadOnlyList<ModelFamily> All { get; } = [];
+    private static ModelFamily Vit { get; } =
+        new(
+            "vit",
+            [
+                new(
+                    "ViTModel",
+                    (config, file, layers) =>
+                        new VitModel(
+                            VitConfig.FromJson(config) with
+                            {
+                                AddPooler = ModelFamily.Holds(file, "pooler.dense.weight"),
+                            },
+                            layers
+                        )
+                ),
+                new(
+                    "ViTForImageClassification",
+                    (config, _, layers) => new VitForImageClassification(VitConfig.FromJson(config), layers)
+                ),
+            ]
+        );
+
+    private static ModelFamily Deit { get; } =
+        new(
+            "deit",
+            [
+                new(
+                    "DeiTModel",
+                    (config, file, layers) =>
+                        new DeitModel(
+                            DeitConfig.FromJson(config) with
+                            {
+                                AddPooler = ModelFamily.Holds(file, "pooler.dense.weight"),
+                            },
+                            layers
+                        )
+                ),
+                new(
+                    "DeiTForImageClassification",
+                    (config, _, layers) => new DeitForImageClassification(DeitConfig.FromJson(config), layers)
+                ),
+                new(
+                    "DeiTForImageClassificationWithTeacher",
+                    (config, _, layers) => new DeitForImageClassificationWithTeacher(DeitConfig.FromJson(config), layers)
+                ),
+            ]
+        );
+
+    private static ModelFamily ResNet { get; } =
+        new(
+            "resnet",
+            [
+                new("ResNetModel", (config, _, layers) => new ResNetModel(ResNetConfig.FromJson(config), layers)),
+                new(
+                    "ResNetForImageClassification",
+                    (config, _, layers) => new ResNetForImageClassification(ResNetConfig.FromJson(config), layers)
+                ),
+            ]
+        );
+
+    // Declared last: static properties are initialised in order.
+    public static IReadOnlyList<ModelFamily> All { get; } = [Vit, Deit, ResNet];
 }
