@@ -68,9 +68,12 @@ public sealed class ForwardTrace
     /// <summary>True when the caller wants the output or any feature, for which a model runs to its end.</summary>
     public bool RunsToTheEnd => WantsOutput || featuresWanted.Count > 0;
 
-    /// <summary>True when layer <paramref name="layer"/> may stop once its attention inputs are recorded: nothing after them is wanted.</summary>
+    /// <summary>
+    /// True when layer <paramref name="layer"/> may stop once its attention inputs are recorded: nothing after them is wanted. Never in a model
+    /// whose hidden states do not follow its attention layers one by one.
+    /// </summary>
     public bool StopsAfterAttentionInputs(int layer) =>
-        !WantsOutput && featuresWanted.Count == 0 && layer == LastLayerNeeded && !hiddenWanted.Contains(layer + 1);
+        !RunsToTheEnd && capabilities.LastHiddenState is null && layer == LastLayerNeeded && !hiddenWanted.Contains(layer + 1);
 
     /// <summary>True when the attention call of a layer (from 0) is wanted.</summary>
     public bool WantsAttention(int layer) => attentionWanted.Contains(layer);

@@ -1,3 +1,5 @@
+using AttentionDistillation.Tensors;
+
 namespace AttentionDistillation.Models;
 
 /// <summary>Range checks of configurations; every message names the record, the option, its value and what it must be.</summary>

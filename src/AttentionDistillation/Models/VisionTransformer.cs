@@ -50,6 +50,21 @@ public abstract class VisionTransformer : HubImageModel
     /// <summary>What the configuration shares with the other family.</summary>
     public VisionTransformerConfig VisionConfig { get; }
 
+    /// <summary>
+    /// Factors on the learning rate per parameter, smaller towards the input: embeddings, each layer, and norm with head are one depth each.
+    /// </summary>
+    /// <param name="decay">Above 0, at most 1; 0.65 to 0.75 are usual for a pretrained base model.</param>
+    public IReadOnlyDictionary<string, double> LearningRateScales(double decay) =>
+        LayerwiseDecay.Scales(
+            named_parameters().Select(pair => pair.name),
+            layers.Count + 2,
+            decay,
+            name =>
+                name.StartsWith(nameof(embeddings) + ".", StringComparison.Ordinal) ? 0
+                : name.StartsWith(nameof(layers) + ".", StringComparison.Ordinal) ? 1 + int.Parse(name.Split('.')[1])
+                : layers.Count + 1
+        );
+
     private protected override Tensor Compute(Tensor images, ForwardTrace? trace)
     {
         var hidden = LayerStack.Run(layers, embeddings.call(images), null, trace);

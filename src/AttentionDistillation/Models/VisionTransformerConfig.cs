@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using AttentionDistillation.Models.Blocks;
 using AttentionDistillation.Models.Hub;
+using AttentionDistillation.Tensors;
 
 namespace AttentionDistillation.Models;
 

@@ -26,11 +26,7 @@ public abstract class HubImageModel : ImageModel, IHubModel
     public abstract JsonObject ToHubConfig();
 
     /// <inheritdoc/>
-    public IReadOnlyDictionary<string, Tensor> HubParameters() =>
-        named_parameters()
-            .Select(pair => (pair.name, Value: (Tensor)pair.parameter))
-            .Concat(named_buffers().Select(pair => (pair.name, Value: pair.buffer)))
-            .ToDictionary(pair => ToHubName(pair.name), pair => pair.Value, StringComparer.Ordinal);
+    public IReadOnlyDictionary<string, Tensor> HubParameters() => HubTensors.Of(this, ToHubName);
 
     /// <summary>What precedes the encoder's names in checkpoints.</summary>
     private protected string Prefix => names.Prefix;

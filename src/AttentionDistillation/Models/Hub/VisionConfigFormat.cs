@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using AttentionDistillation.Tensors;
 
 namespace AttentionDistillation.Models.Hub;
 

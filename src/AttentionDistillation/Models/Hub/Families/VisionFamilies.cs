@@ -1,3 +1,5 @@
+using AttentionDistillation.Tensors;
+
 namespace AttentionDistillation.Models.Hub.Families;
 
 /// <summary>The image encoders, and encoders of images and text.</summary>
@@ -63,6 +65,40 @@ internal static class VisionFamilies
             ]
         );
 
+    private static ModelFamily Clip { get; } =
+        new("clip", [new("CLIPModel", (config, _, layers) => new ClipModel(ClipConfig.FromJson(config), layers))]);
+
+    private static ModelFamily ClipText { get; } =
+        new("clip_text_model", [TextTower("CLIPTextModel", false), TextTower("CLIPTextModelWithProjection", true)]);
+
+    private static ModelFamily ClipVision { get; } =
+        new("clip_vision_model", [VisionTower("CLIPVisionModel", false), VisionTower("CLIPVisionModelWithProjection", true)]);
+
     // Declared last: static properties are initialised in order.
-    public static IReadOnlyList<ModelFamily> All { get; } = [Vit, Deit, ResNet];
+    public static IReadOnlyList<ModelFamily> All { get; } = [Vit, Deit, ResNet, Clip, ClipText, ClipVision];
+
+    private static ModelArchitecture TextTower(string name, bool withProjection) =>
+        new(
+            name,
+            (config, file, layers) =>
+                new ClipTextModel(
+                    ClipTextConfig.FromJson(config),
+                    layers,
+                    ClipNames.Text(withProjection, Begins(file, "text_model."))
+                )
+        );
+
+    private static ModelArchitecture VisionTower(string name, bool withProjection) =>
+        new(
+            name,
+            (config, file, layers) =>
+                new ClipVisionModel(
+                    ClipVisionConfig.FromJson(config),
+                    layers,
+                    ClipNames.Vision(withProjection, Begins(file, "vision_model."))
+                )
+        );
+
+    private static bool Begins(ICheckpoint file, string prefix) =>
+        file.Entries.Keys.Any(name => name.StartsWith(prefix, StringComparison.Ordinal));
 }

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace AttentionDistillation.Models;
+namespace AttentionDistillation.Tensors;
 
 /// <summary>Height and width, in pixels or in patches. A single number stands for a square.</summary>
 /// <param name="Height">Rows.</param>
