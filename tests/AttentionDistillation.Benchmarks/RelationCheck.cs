@@ -69,6 +69,14 @@ internal static class RelationCheck
     /// <summary>On the CPU only lengths up to this are run, one sequence each.</summary>
     private const long LongestOnCpu = 2048;
 
+    internal static BenchmarkCommand Command { get; } =
+        new(
+            "relation-check",
+            "[--device cpu|cuda] [--only accuracy|backward|speed] | --one floor|flash|cudnn|fused|blockwise|dense --shape BxL",
+            "every form and kernel of the attention relation against float64, then times and memory",
+            Run
+        );
+
     internal static int Run(string[] arguments)
     {
         string? Option(string name)

@@ -1,3 +1,4 @@
+using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -6,15 +7,19 @@ using static TorchSharp.torch;
 namespace AttentionDistillation.Attention;
 
 /// <summary>
-/// Multi-head scaled dot-product attention with separate query, key, value and output projections. The forward pass uses libtorch's fused kernel
-/// and never builds an L x S map; what a trace wants is recorded as an <see cref="AttentionState"/>.
+/// Multi-head scaled dot-product attention. The weights of query, key and value lie in one parameter [3C, C] (in cross attention those of key and
+/// value, [2C, context width]), so that one product serves all; <see cref="Separate"/> shows them apart, as checkpoints name them. The forward pass
+/// uses libtorch's fused kernel and never builds an L x S map; what a trace wants is recorded as an <see cref="AttentionState"/>.
 /// </summary>
 /// <remarks>Vaswani et al., "Attention Is All You Need", 2017, section 3.2. d_model is C, h is H, d_k and d_v are D here.</remarks>
 public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, ForwardTrace?, Tensor>
 {
-    private readonly Linear query;
-    private readonly Linear key;
-    private readonly Linear value;
+    private static readonly string[] QueryKeyValueNames = ["query", "key", "value"];
+    private static readonly string[] KeyValueNames = ["key", "value"];
+
+    private readonly Linear? queryKeyValue;
+    private readonly Linear? query;
+    private readonly Linear? keyValue;
     private readonly Linear output;
     private readonly double dropout;
 
@@ -25,7 +30,9 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     /// <param name="layer">The layer's number from 0, under which a trace records the call.</param>
     /// <param name="dropout">Probability with which an attention weight is dropped in training.</param>
     /// <param name="isCausal">True when query i sees only keys up to i + S - L.</param>
-    /// <param name="contextWidth">Width of the keys' source in cross attention; null means <paramref name="width"/>.</param>
+    /// <param name="contextWidth">
+    /// Width of the keys' source in cross attention, which then has a query projection of its own; null for self-attention.
+    /// </param>
     /// <param name="hasBias">Whether the projections have biases.</param>
     /// <param name="outputHasBias">Whether the output projection has one; null means <paramref name="hasBias"/>.</param>
     /// <exception cref="ArgumentException">The heads do not divide the width, or a number is out of its range.</exception>
@@ -49,10 +56,13 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
             );
         if (!(dropout is >= 0 and < 1))
             throw new ArgumentException($"Attention dropout must be from 0 to below 1, but is {dropout}.", nameof(dropout));
-        long source = contextWidth ?? width;
-        query = layers.Linear(width, width, hasBias);
-        key = layers.Linear(source, width, hasBias);
-        value = layers.Linear(source, width, hasBias);
+        if (contextWidth is { } source)
+        {
+            query = layers.Linear(width, width, hasBias);
+            keyValue = layers.Linear(source, KeyValueNames.Length * width, hasBias);
+        }
+        else
+            queryKeyValue = layers.Linear(width, QueryKeyValueNames.Length * width, hasBias);
         output = layers.Linear(width, width, outputHasBias ?? hasBias);
         this.dropout = dropout;
         (Heads, Width, Layer, IsCausal) = (heads, width, layer, isCausal);
@@ -71,6 +81,42 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     /// <summary>True when query i sees only keys up to i + S - L.</summary>
     public bool IsCausal { get; }
 
+    /// <summary>
+    /// A parameter under the names it would have if every projection had its own: <c>attention.queryKeyValue.weight</c> becomes
+    /// <c>attention.query.weight</c>, <c>attention.key.weight</c> and <c>attention.value.weight</c>; any other parameter stays as it is.
+    /// </summary>
+    /// <param name="name">The parameter's name in the model that holds the attention.</param>
+    /// <param name="parameter">The parameter.</param>
+    /// <returns>Names and views that share the parameter's memory and are cut off from the graph of gradients.</returns>
+    public static IEnumerable<(string Name, Tensor Value)> Separate(string name, Tensor parameter)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        ArgumentNullException.ThrowIfNull(parameter);
+        string[] path = name.Split('.');
+        string[]? parts = path.Length < 2
+            ? null
+            : path[^2] switch
+            {
+                nameof(queryKeyValue) => QueryKeyValueNames,
+                nameof(keyValue) => KeyValueNames,
+                _ => null,
+            };
+        if (parts is null)
+            return [(name, parameter)];
+        using var scope = NewDisposeScope();
+        long rows = parameter.size(0) / parts.Length;
+        return
+        [
+            .. parts.Select(
+                (part, number) =>
+                    (
+                        string.Join('.', [.. path[..^2], part, path[^1]]),
+                        parameter.detach().narrow(0, number * rows, rows).MoveToOuterDisposeScope()
+                    )
+            ),
+        ];
+    }
+
     /// <summary>Attends.</summary>
     /// <param name="hidden">[B, L, C], where the queries come from.</param>
     /// <param name="context">[B, S, context width], where keys and values come from; null for self-attention.</param>
@@ -82,7 +128,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     {
         Shapes.Require(hidden, "[B, L, C]");
         using var scope = NewDisposeScope();
-        var state = Project(hidden, context ?? hidden, mask);
+        var (queries, keys, values) = Project(hidden, context);
+        var state = new AttentionState(queries, keys, values, mask, IsCausal);
         if (trace?.WantsAttention(Layer) == true)
         {
             trace.RecordAttention(Layer, state);
@@ -94,11 +141,31 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         return output.call(mixed).MoveToOuterDisposeScope();
     }
 
-    private AttentionState Project(Tensor hidden, Tensor context, Tensor? mask) =>
-        new(Split(query.call(hidden)), Split(key.call(context)), Split(value.call(context)), mask, IsCausal);
+    private (Tensor Query, Tensor Key, Tensor Value) Project(Tensor hidden, Tensor? context)
+    {
+        if (queryKeyValue is null)
+        {
+            var pair = Split(keyValue!.call(context ?? hidden), KeyValueNames.Length);
+            return (Split(query!.call(hidden), 1)[0], pair[0], pair[1]);
+        }
+        if (context is null && FastPaths.FusedProjections)
+        {
+            var three = Split(queryKeyValue.call(hidden), QueryKeyValueNames.Length);
+            return (three[0], three[1], three[2]);
+        }
+        // Each from a source of its own: the rows of the one weight apart.
+        var weights = queryKeyValue.weight!.view(QueryKeyValueNames.Length, Width, Width).unbind(0);
+        var biases = queryKeyValue.bias?.view(QueryKeyValueNames.Length, Width).unbind(0);
+        Tensor Part(Tensor source, int number) => Split(nn.functional.linear(source, weights[number], biases?[number]), 1)[0];
+        return (Part(hidden, 0), Part(context ?? hidden, 1), Part(context ?? hidden, 2));
+    }
 
-    private Tensor Split(Tensor projected) =>
-        projected.view(projected.size(0), projected.size(1), Heads, Width / Heads).transpose(1, 2);
+    // [B, L, parts x C] to as many views [B, H, L, D]. Their gradients are stacked in the order the product wants, in one copy.
+    private Tensor[] Split(Tensor projected, int parts)
+    {
+        var grid = projected.view(projected.size(0), projected.size(1), parts, Heads, Width / Heads);
+        return [.. grid.unbind(2).Select(part => part.transpose(1, 2))];
+    }
 
     private Tensor Mix(AttentionState state)
     {

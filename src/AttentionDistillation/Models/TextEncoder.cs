@@ -134,7 +134,9 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
 
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, Tensor> HubParameters() =>
-        named_parameters().ToDictionary(pair => names.ToHub(pair.name), pair => (Tensor)pair.parameter, StringComparer.Ordinal);
+        named_parameters()
+            .SelectMany(pair => MultiHeadAttention.Separate(pair.name, pair.parameter))
+            .ToDictionary(part => names.ToHub(part.Name), part => part.Value, StringComparer.Ordinal);
 
     /// <inheritdoc/>
     public string CanonicalName(string name) => names.Canonical(name);

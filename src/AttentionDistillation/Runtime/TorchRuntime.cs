@@ -47,6 +47,14 @@ public static class TorchRuntime
         }
     }
 
+    /// <summary>An exported function of TorchSharp's native bridge, for the few that TorchSharp keeps to itself.</summary>
+    /// <exception cref="TorchRuntimeException">libtorch cannot be loaded; the message names the remedy.</exception>
+    internal static nint BridgeFunction(string name)
+    {
+        EnsureLoaded();
+        return NativeLibrary.GetExport(Loaded.Value.LibTorchSharp, name);
+    }
+
     /// <summary>Loads libtorch if that has not happened yet.</summary>
     /// <exception cref="TorchRuntimeException">It cannot be found or loaded, or is of another version; the message names the remedy.</exception>
     public static void EnsureLoaded()

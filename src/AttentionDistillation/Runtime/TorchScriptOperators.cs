@@ -31,6 +31,9 @@ public static class TorchScriptOperators
         def empty_all(templates: List[Tensor]) -> List[Tensor]:
             return [torch.empty_like(template) for template in templates]
 
+        def linear_tanh_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            return torch._addmm_activation(bias, x, weight.t(), beta=1, alpha=1, use_gelu=True)
+
         def fused_adamw(parameters: List[Tensor], gradients: List[Tensor], averages: List[Tensor], squares: List[Tensor],
                         steps: List[Tensor], lr: float, beta1: float, beta2: float, weight_decay: float, eps: float,
                         divisor: Optional[Tensor]):
@@ -94,6 +97,23 @@ public static class TorchScriptOperators
         RequireSome(templates);
         using var guard = no_grad();
         return (Tensor[])Invoke("empty_all", [templates]);
+    }
+
+    /// <summary>
+    /// GELU in its tanh form of a linear layer, in one product on CUDA (cuBLASLt adds bias and activation as it writes). No gradient is recorded.
+    /// </summary>
+    /// <param name="input">[..., input width], on CUDA: on the CPU the operator behind it computes the exact GELU.</param>
+    /// <param name="weight">[output width, input width].</param>
+    /// <param name="bias">[output width].</param>
+    /// <returns>[..., output width].</returns>
+    public static Tensor LinearTanhGelu(Tensor input, Tensor weight, Tensor bias)
+    {
+        ArgumentNullException.ThrowIfNull(input);
+        ArgumentNullException.ThrowIfNull(weight);
+        using var scope = NewDisposeScope();
+        using var guard = no_grad();
+        var rows = (Tensor)Invoke("linear_tanh_gelu", input.reshape(-1, input.shape[^1]), weight, bias);
+        return rows.view([.. input.shape[..^1], weight.size(0)]).MoveToOuterDisposeScope();
     }
 
     /// <summary>One step of AdamW (Loshchilov and Hutter 2019, Algorithm 2) over all parameters in one call, as <c>torch.optim.AdamW(fused=True)</c>.</summary>

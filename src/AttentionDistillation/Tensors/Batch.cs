@@ -56,8 +56,30 @@ public sealed class Batch : IDisposable
     /// <summary>Examples in the batch.</summary>
     public long Size => tensors.Values.First().shape[0];
 
-    /// <summary>A copy on another device; tensors that are there already are shared.</summary>
-    public Batch To(Device device) => new([.. tensors.Select(pair => (pair.Key, pair.Value.to(device)))]);
+    /// <summary>
+    /// A copy on another device; tensors that are there already are shared. Copies from pinned memory (<see cref="Pin"/>) to CUDA only join the device's
+    /// queue of work, so that the host goes on at once; all others wait until the device has done what was asked of it before.
+    /// </summary>
+    public Batch To(Device device) =>
+        new([.. tensors.Select(pair => (pair.Key, pair.Value.to(device, non_blocking: IsPinned(pair.Value))))]);
+
+    /// <summary>The same examples in page-locked memory, from which CUDA copies while the host goes on; tensors that are on a device are shared.</summary>
+    /// <exception cref="InvalidOperationException">There is no CUDA device.</exception>
+    public Batch Pin()
+    {
+        if (!cuda.is_available())
+            throw new InvalidOperationException("Pinned memory serves CUDA, and there is no such device. Use the batch as it is.");
+        return new(
+            [
+                .. tensors.Select(pair =>
+                    (pair.Key, pair.Value.device_type == DeviceType.CPU ? pair.Value.pin_memory() : pair.Value.alias())
+                ),
+            ]
+        );
+    }
+
+    private static bool IsPinned(Tensor tensor) =>
+        tensor.device_type == DeviceType.CPU && cuda.is_available() && tensor.is_pinned();
 
     /// <summary>Frees the tensors.</summary>
     public void Dispose()

@@ -154,10 +154,12 @@ internal sealed class TrainingLoop : IDisposable
             Interruption.ThrowIfRequested();
     }
 
-    // Images and other real numbers follow the weights' precision; token numbers, masks and labels stay.
+    // Images and other real numbers follow the weights' precision; token numbers, masks and labels stay. By way of pinned memory, so that the
+    // host need not wait for the steps still under way on the device.
     private Batch OnDevice(Batch host)
     {
-        var batch = host.To(device);
+        using var pinned = device.type == DeviceType.CUDA ? host.Pin() : null;
+        var batch = (pinned ?? host).To(device);
         if (options.Precision == Precision.BFloat16)
             foreach (string name in batch.Names.ToArray())
                 if (batch[name].is_floating_point())

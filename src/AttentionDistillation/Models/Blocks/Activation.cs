@@ -38,5 +38,24 @@ public static class Activation
             ? function
             : throw new ArgumentException($"The activation '{name}' is unknown. Known are: {string.Join(", ", Known.Keys)}.");
 
+    /// <summary>Which form of GELU a name means; null for other activations.</summary>
+    internal static GeluForm? Gelu(string name) =>
+        name switch
+        {
+            "gelu" or "gelu_python" => GeluForm.Exact,
+            "gelu_new" or "gelu_fast" or "gelu_pytorch_tanh" => GeluForm.Tanh,
+            _ => null,
+        };
+
     private static Tensor TanhGelu(Tensor tensor) => nn.functional.gelu(tensor, GELU.Approximate.tanh);
+}
+
+/// <summary>The two forms of GELU that models use.</summary>
+internal enum GeluForm
+{
+    /// <summary>x Φ(x), with the normal distribution's own Φ.</summary>
+    Exact,
+
+    /// <summary>With Φ approximated by tanh (Hendrycks and Gimpel, 2016, section 2).</summary>
+    Tanh,
 }

@@ -1,3 +1,4 @@
+using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -11,6 +12,7 @@ public sealed class FeedForward : nn.Module<Tensor, Tensor>
     private readonly Linear inner;
     private readonly Linear outer;
     private readonly Func<Tensor, Tensor> activation;
+    private readonly GeluForm? gelu;
 
     /// <summary>Builds the block.</summary>
     /// <param name="width">C.</param>
@@ -21,6 +23,7 @@ public sealed class FeedForward : nn.Module<Tensor, Tensor>
         : base(nameof(FeedForward))
     {
         this.activation = Activation.Find(activation);
+        gelu = Activation.Gelu(activation);
         inner = layers.Linear(width, innerWidth);
         outer = layers.Linear(innerWidth, width);
         RegisterComponents();
@@ -30,6 +33,19 @@ public sealed class FeedForward : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        return outer.call(activation(inner.call(hidden))).MoveToOuterDisposeScope();
+        var wide = GeluInProduct(hidden)
+            ? TorchScriptOperators.LinearTanhGelu(hidden, inner.weight!, inner.bias!)
+            : activation(inner.call(hidden));
+        return outer.call(wide).MoveToOuterDisposeScope();
     }
+
+    // The operator has no gradient and serves CUDA alone (on the CPU it would compute the exact form).
+    private bool GeluInProduct(Tensor hidden) =>
+        FastPaths.GeluInProduct
+        && hidden.device_type == DeviceType.CUDA
+        && !is_grad_enabled()
+        && (
+            gelu == GeluForm.Tanh
+            || (gelu == GeluForm.Exact && FastPaths.ApproximateGelu && hidden.dtype is ScalarType.BFloat16 or ScalarType.Float16)
+        );
 }

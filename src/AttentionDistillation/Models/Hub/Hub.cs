@@ -86,6 +86,7 @@ public static class Hub
     public static void Save(IHubModel model, string folder)
     {
         ArgumentNullException.ThrowIfNull(model);
+        using var scope = NewDisposeScope(); // of the views among the parameters
         var parameters = model.HubParameters();
         var json = model.ConfigExtras?.DeepClone().AsObject() ?? [];
         foreach (var (name, value) in model.ToHubConfig())
@@ -146,6 +147,7 @@ public static class Hub
     /// <summary>Pairs the model's parameters with the file's tensors and refuses the whole unless everything fits.</summary>
     private static Dictionary<string, string> Match(IHubModel model, ICheckpoint checkpoint)
     {
+        using var scope = NewDisposeScope();
         var wanted = model.HubParameters();
         var pairs = new Dictionary<string, string>(StringComparer.Ordinal);
         var unexpected = new List<string>();
@@ -178,6 +180,7 @@ public static class Hub
 
     private static void Fill(IHubModel model, Dictionary<string, string> pairs, ICheckpoint checkpoint)
     {
+        using var scope = NewDisposeScope();
         using var guard = no_grad();
         foreach (var (name, parameter) in model.HubParameters())
         {

@@ -1,3 +1,4 @@
+using AttentionDistillation.Attention;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -12,7 +13,7 @@ internal static class HubTensors
     public static Dictionary<string, Tensor> Of(nn.Module module, Func<string, string> rename) =>
         module
             .named_parameters()
-            .Select(pair => (pair.name, Value: (Tensor)pair.parameter))
-            .Concat(module.named_buffers(include_nonpersistent: false).Select(pair => (pair.name, Value: pair.buffer)))
-            .ToDictionary(pair => rename(pair.name), pair => pair.Value, StringComparer.Ordinal);
+            .SelectMany(pair => MultiHeadAttention.Separate(pair.name, pair.parameter))
+            .Concat(module.named_buffers(include_nonpersistent: false).Select(pair => (Name: pair.name, Value: pair.buffer)))
+            .ToDictionary(pair => rename(pair.Name), pair => pair.Value, StringComparer.Ordinal);
 }
