@@ -52,7 +52,7 @@ public sealed class BiasedAttention : nn.Module<Tensor, Tensor?, ForwardTrace?, 
         output = layers.Linear(width, width);
         if (bias != PositionBias.None)
         {
-            var (numbers, count) = bias == PositionBias.Absolute ? PositionOffsets.Absolute(grid) : PositionOffsets.Signed(grid);
+            var (numbers, count) = NumbersOf(bias, grid);
             biases = bias == PositionBias.Absolute ? layers.ZeroParameter(heads, count) : layers.ZeroParameter(count, heads);
             index = tensor(numbers, dtype: ScalarType.Int64).DetachFromDisposeScope();
         }
@@ -150,15 +150,41 @@ public sealed class BiasedAttention : nn.Module<Tensor, Tensor?, ForwardTrace?, 
         state.Bias?.MoveToOuterDisposeScope();
     }
 
+    /// <summary>A table of biases as what is added to the scores of every pair of places.</summary>
+    /// <param name="table">[H, offsets] by absolute offset, [offsets, H] by signed offset.</param>
+    /// <param name="bias">Which of the two.</param>
+    /// <param name="grid">The grid of N places.</param>
+    /// <returns>[1, H, N, N].</returns>
+    /// <exception cref="ArgumentException">There is no bias, or the table has another number of offsets.</exception>
+    public static Tensor ScoresOf(Tensor table, PositionBias bias, ImageSize grid)
+    {
+        var (numbers, count) = NumbersOf(bias, grid);
+        Shapes.RequireExact(table, bias == PositionBias.Absolute ? [-1, count] : [count, -1]);
+        using var scope = NewDisposeScope();
+        return Gather(table, tensor(numbers, dtype: ScalarType.Int64, device: table.device), bias, grid)
+            .MoveToOuterDisposeScope();
+    }
+
+    private static (long[] Index, int Count) NumbersOf(PositionBias bias, ImageSize grid) =>
+        bias switch
+        {
+            PositionBias.Absolute => PositionOffsets.Absolute(grid),
+            PositionBias.Signed => PositionOffsets.Signed(grid),
+            _ => throw new ArgumentException(
+                $"The bias must be {PositionBias.Absolute} or {PositionBias.Signed}, but is {bias}.",
+                nameof(bias)
+            ),
+        };
+
+    private static Tensor Gather(Tensor table, Tensor index, PositionBias bias, ImageSize grid) =>
+        bias == PositionBias.Absolute
+            ? table.index_select(1, index).view(1, -1, grid.Area, grid.Area)
+            : table.index_select(0, index).view(1, grid.Area, grid.Area, -1).permute(0, 3, 1, 2).contiguous();
+
     // Scores [1 or B, H, N, N].
     private Tensor? ScoreBias(long batch, Tensor? extra)
     {
-        Tensor? learned = null;
-        if (biases is not null)
-            learned =
-                Bias == PositionBias.Absolute
-                    ? biases.index_select(1, index!).view(1, Heads, Grid.Area, Grid.Area)
-                    : biases.index_select(0, index!).view(1, Grid.Area, Grid.Area, Heads).permute(0, 3, 1, 2).contiguous();
+        var learned = biases is null ? null : Gather(biases, index!, Bias, Grid);
         if (extra is null)
             return learned;
         var added = extra.unsqueeze(1);

@@ -93,14 +93,15 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         ArgumentNullException.ThrowIfNull(name);
         ArgumentNullException.ThrowIfNull(parameter);
         string[] path = name.Split('.');
-        string[]? parts = path.Length < 2
-            ? null
-            : path[^2] switch
-            {
-                nameof(queryKeyValue) => QueryKeyValueNames,
-                nameof(keyValue) => KeyValueNames,
-                _ => null,
-            };
+        string[]? parts =
+            path.Length < 2
+                ? null
+                : path[^2] switch
+                {
+                    nameof(queryKeyValue) => QueryKeyValueNames,
+                    nameof(keyValue) => KeyValueNames,
+                    _ => null,
+                };
         if (parts is null)
             return [(name, parameter)];
         using var scope = NewDisposeScope();

@@ -263,7 +263,7 @@ public sealed class ClipModel : nn.Module<Tensor, Tensor, Tensor?, ForwardTrace?
         double drawn = ClipInitialisation.Drawn(config);
         using var guard = no_grad();
         if (drawn > 0.0)
-            projection.weight.mul_(Math.Pow(config.HiddenSize, -0.5) * factor / drawn).Dispose();
+            projection.weight.mul_(Math.Pow(config.HiddenSize, -0.5) * factor / drawn);
         return projection;
     }
 

@@ -194,7 +194,7 @@ internal static class ClipInitialisation
                     ? inner
                 : null;
             if (wanted is { } deviation)
-                parameter.mul_(deviation / drawn).Dispose();
+                parameter.mul_(deviation / drawn);
         }
     }
 }

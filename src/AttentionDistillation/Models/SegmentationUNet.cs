@@ -169,7 +169,7 @@ public sealed class SegmentationUNet : ImageModel
             map = up[level].call(cat([skip, doubled], 1));
             Record(trace, 2 * levels - 2 - level, $"up{level + 1}", map);
         }
-        return whole ? classifier.call(map) : Nothing(images);
+        return whole ? ImageLayout.Convolve(classifier, map) : Nothing(images);
     }
 
     private Tensor Attend(Tensor map, ForwardTrace? trace)

@@ -68,14 +68,14 @@ public sealed class Batch : IDisposable
     public Batch Pin()
     {
         if (!cuda.is_available())
-            throw new InvalidOperationException("Pinned memory serves CUDA, and there is no such device. Use the batch as it is.");
-        return new(
-            [
-                .. tensors.Select(pair =>
-                    (pair.Key, pair.Value.device_type == DeviceType.CPU ? pair.Value.pin_memory() : pair.Value.alias())
-                ),
-            ]
-        );
+            throw new InvalidOperationException(
+                "Pinned memory serves CUDA, and there is no such device. Use the batch as it is."
+            );
+        return new([
+            .. tensors.Select(pair =>
+                (pair.Key, pair.Value.device_type == DeviceType.CPU ? pair.Value.pin_memory() : pair.Value.alias())
+            ),
+        ]);
     }
 
     private static bool IsPinned(Tensor tensor) =>

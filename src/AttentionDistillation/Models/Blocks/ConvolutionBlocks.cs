@@ -92,7 +92,7 @@ public sealed class ConvNextBlock : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor map)
     {
         using var scope = NewDisposeScope();
-        var places = spatial.call(map).permute(0, 2, 3, 1);
+        var places = ImageLayout.Convolve(spatial, map).permute(0, 2, 3, 1);
         var branch = (feedForward.call(norm.call(places)) * scale).permute(0, 3, 1, 2);
         return (map + dropPath.call(branch)).MoveToOuterDisposeScope();
     }

@@ -44,7 +44,7 @@ public sealed class ConvolutionNorm : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor images)
     {
         using var scope = NewDisposeScope();
-        var normalised = normalization.call(convolution.call(images));
+        var normalised = normalization.call(ImageLayout.Convolve(convolution, images));
         return (activation is null ? normalised : activation(normalised)).MoveToOuterDisposeScope();
     }
 

@@ -50,6 +50,6 @@ public sealed class PatchEmbedding : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor images)
     {
         using var scope = NewDisposeScope();
-        return projection.call(images).flatten(2).transpose(1, 2).MoveToOuterDisposeScope();
+        return ImageLayout.Convolve(projection, images).flatten(2).transpose(1, 2).MoveToOuterDisposeScope();
     }
 }
