@@ -26,6 +26,7 @@ internal static class MiniLmStep
     [
         new("default", () => { }),
         new("separate-projections", () => FastPaths.FusedProjections = false),
+        new("no-own-kernels", () => FastPaths.OwnKernels = false),
         new("looked-up-tables", () => FastPaths.DirectTables = false),
         new("accumulated-words", () => FastPaths.WordGradient = TableGradient.Accumulated),
         new("approximate-gelu", () => FastPaths.ApproximateGelu = true),
@@ -40,13 +41,9 @@ internal static class MiniLmStep
             Run
         );
 
-    internal static int Run(string[] arguments)
+    internal static int Run(Arguments arguments)
     {
-        string? Option(string name)
-        {
-            int at = Array.IndexOf(arguments, name);
-            return at >= 0 && at + 1 < arguments.Length ? arguments[at + 1] : null;
-        }
+        string? Option(string name) => arguments[name[2..]];
         var device = Devices.Resolve(Option("--device"));
         bool onCuda = device.type == DeviceType.CUDA;
         string[] shapes = (Option("--shapes") ?? (onCuda ? "256x128,64x512,64x512p" : "4x16,4x16p")).Split(',');
@@ -160,7 +157,8 @@ internal static class MiniLmStep
 
     private static void With(Variant variant, Action action)
     {
-        var (projections, tables, words, product, approximate) = (
+        var (kernels, projections, tables, words, product, approximate) = (
+            FastPaths.OwnKernels,
             FastPaths.FusedProjections,
             FastPaths.DirectTables,
             FastPaths.WordGradient,
@@ -175,7 +173,7 @@ internal static class MiniLmStep
         finally
         {
             (FastPaths.FusedProjections, FastPaths.DirectTables, FastPaths.WordGradient) = (projections, tables, words);
-            (FastPaths.GeluInProduct, FastPaths.ApproximateGelu) = (product, approximate);
+            (FastPaths.OwnKernels, FastPaths.GeluInProduct, FastPaths.ApproximateGelu) = (kernels, product, approximate);
         }
     }
 

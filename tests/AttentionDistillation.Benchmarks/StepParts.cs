@@ -94,6 +94,13 @@ internal static class StepParts
             [hidden, other, scale, shift],
             () => nn.functional.layer_norm(hidden + other, [c], scale, shift, 1e-12)
         );
+        Measure(
+            "addition and layer norm, one kernel",
+            3 * narrow,
+            0,
+            [hidden, other, scale, shift],
+            () => Runtime.ResidualLayerNorm.Apply(hidden, other, scale, shift, 1e-12)
+        );
         var projected = Random(shape.Batch, shape.Length, 3 * c);
         Measure(
             "attention on parts of one projection",

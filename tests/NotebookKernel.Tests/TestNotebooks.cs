@@ -56,7 +56,9 @@ public static class ResearchProcess
 
     public sealed record Result(int ExitCode, string Out, string Error);
 
-    public static Process Start(string folder, params string[] arguments)
+    public static Process Start(string folder, params string[] arguments) => Start(folder, [], arguments);
+
+    public static Process Start(string folder, Dictionary<string, string> environment, params string[] arguments)
     {
         // A shell's background jobs ignore Ctrl-C and hand that down; GNU's env gives the child the usual signals back.
         var start = new ProcessStartInfo(OperatingSystem.IsLinux() ? "/usr/bin/env" : "dotnet")
@@ -74,6 +76,8 @@ public static class ResearchProcess
             start.ArgumentList.Add(argument);
         start.Environment.Remove("RESEARCH_SCALE");
         start.Environment["RESEARCH_DEVICE"] = "cpu";
+        foreach (var (name, value) in environment)
+            start.Environment[name] = value;
         return Process.Start(start)!;
     }
 

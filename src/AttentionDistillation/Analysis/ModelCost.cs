@@ -8,7 +8,19 @@ namespace AttentionDistillation.Analysis;
 /// <param name="Width">C.</param>
 /// <param name="FeedForwardWidth">Inner width of the feed-forward block.</param>
 /// <param name="Vocabulary">V of the output head; 0 without one.</param>
-public sealed record TransformerSize(int Layers, int Width, int FeedForwardWidth, int Vocabulary = 0);
+public sealed record TransformerSize(int Layers, int Width, int FeedForwardWidth, int Vocabulary = 0)
+{
+    private const int PlainMatrices = 2;
+
+    /// <summary>H x D, the width of the queries, where it is not the width of the model, as in pruned models.</summary>
+    public int? AttentionWidth { get; init; }
+
+    /// <summary>Width of the keys and of the values, where grouped queries have fewer key heads; null means that of the queries.</summary>
+    public int? KeyWidth { get; init; }
+
+    /// <summary>Matrices of a feed-forward block: 2, or 3 when it is gated.</summary>
+    public int FeedForwardMatrices { get; init; } = PlainMatrices;
+}
 
 /// <summary>What a model costs: parameters, bytes, floating-point operations.</summary>
 public static class ModelCost
@@ -31,8 +43,9 @@ public static class ModelCost
 
     /// <summary>
     /// Floating-point operations of one forward pass over one sequence, a multiply-add counted as 2: per layer the query, key, value and output
-    /// projections 4 L C^2, scores and weighted sum 2 L^2 C, feed-forward 2 L C F; once the output head L C V; all times 2. Softmax,
-    /// normalisation, biases and embeddings are left out, as is usual. A training step costs about three times as much.
+    /// projections 2 L C A + 2 L C K, scores and weighted sum 2 L^2 A, feed-forward 2 L C F (3 when gated); once the output head L C V; all times 2.
+    /// A is the width of the queries and K that of the keys, both C in a plain model. Softmax, normalisation, biases and embeddings are left out,
+    /// as is usual. A training step costs about three times as much.
     /// </summary>
     /// <param name="size">The model.</param>
     /// <param name="length">L.</param>
@@ -40,8 +53,10 @@ public static class ModelCost
     {
         ArgumentNullException.ThrowIfNull(size);
         double l = length,
-            c = size.Width;
-        double layer = 4 * l * c * c + 2 * l * l * c + 2 * l * c * size.FeedForwardWidth;
+            c = size.Width,
+            a = size.AttentionWidth ?? size.Width,
+            k = size.KeyWidth ?? a;
+        double layer = 2 * l * c * (a + k) + 2 * l * l * a + size.FeedForwardMatrices * l * c * size.FeedForwardWidth;
         return OperationsPerMultiplyAdd * (size.Layers * layer + l * c * size.Vocabulary);
     }
 

@@ -12,7 +12,8 @@ public static class AttentionMask
     /// <param name="queries">L.</param>
     /// <param name="keys">S.</param>
     /// <param name="device">Where the result lives.</param>
-    public static Tensor? Allowed(Tensor? mask, bool isCausal, long queries, long keys, Device device)
+    /// <param name="window">Keys that a query of a causal call sees at most: its own and those just before; null for all.</param>
+    public static Tensor? Allowed(Tensor? mask, bool isCausal, long queries, long keys, Device device, long? window = null)
     {
         if (mask is null && !isCausal)
             return null;
@@ -21,6 +22,8 @@ public static class AttentionMask
         if (isCausal)
         {
             var seen = ones(queries, keys, dtype: ScalarType.Bool, device: device).tril(keys - queries);
+            if (window is { } width && width < keys)
+                seen = seen.triu(keys - queries - width + 1);
             allowed = allowed is null ? seen : allowed.logical_and(seen);
         }
         return allowed!.MoveToOuterDisposeScope();
@@ -65,10 +68,10 @@ public static class AttentionMask
     }
 
     /// <summary>Scores [B, H, L, S] with -inf where a query may not see a key.</summary>
-    public static Tensor Apply(Tensor scores, Tensor? mask, bool isCausal)
+    public static Tensor Apply(Tensor scores, Tensor? mask, bool isCausal, long? window = null)
     {
         using var scope = NewDisposeScope();
-        var allowed = Allowed(mask, isCausal, scores.size(-2), scores.size(-1), scores.device);
+        var allowed = Allowed(mask, isCausal, scores.size(-2), scores.size(-1), scores.device, window);
         var masked = allowed is null ? scores.alias() : scores.masked_fill(allowed.logical_not(), double.NegativeInfinity);
         return masked.MoveToOuterDisposeScope();
     }

@@ -22,7 +22,8 @@ public sealed class AttentionState : IHtmlValue
     /// <param name="isCausal">True when query i sees only keys up to i + S - L.</param>
     /// <param name="scale">Factor on the scores; null means 1 / sqrt(D).</param>
     /// <param name="bias">Added to the scaled scores, broadcastable to [B, H, L, S]; null for none.</param>
-    /// <exception cref="ArgumentException">Shapes do not fit together.</exception>
+    /// <param name="window">Keys that a query of a causal call sees at most, its own included (sliding window); null for all.</param>
+    /// <exception cref="ArgumentException">Shapes do not fit together, or a window is given to a call that is not causal.</exception>
     public AttentionState(
         Tensor query,
         Tensor key,
@@ -30,7 +31,8 @@ public sealed class AttentionState : IHtmlValue
         Tensor? mask,
         bool isCausal = false,
         double? scale = null,
-        Tensor? bias = null
+        Tensor? bias = null,
+        long? window = null
     )
     {
         Shapes.Require(query, "[B, H, L, D]");
@@ -52,7 +54,12 @@ public sealed class AttentionState : IHtmlValue
                 );
             Shapes.RequireExact(mask, [key.size(0), key.size(2)]);
         }
-        (Query, Key, Value, Mask, IsCausal, Bias) = (query, key, value, mask, isCausal, bias);
+        if (window is not null && (!isCausal || window < 1))
+            throw new ArgumentException(
+                $"A sliding window must be 1 or more and belongs to a causal call, but it is {window} and isCausal is {isCausal}.",
+                nameof(window)
+            );
+        (Query, Key, Value, Mask, IsCausal, Bias, Window) = (query, key, value, mask, isCausal, bias, window);
         Scale = scale ?? 1.0 / Math.Sqrt(query.size(3));
     }
 
@@ -77,6 +84,15 @@ public sealed class AttentionState : IHtmlValue
     /// <summary>Added to the scaled scores; null for none.</summary>
     public Tensor? Bias { get; }
 
+    /// <summary>Keys that a query of a causal call sees at most, its own included; null for all.</summary>
+    public long? Window { get; }
+
+    /// <summary>
+    /// True when queries and keys alone, with padding and causality, give the map: no position bias, and no window that hides a key. Forms
+    /// without maps need that.
+    /// </summary>
+    public bool IsPlain => Bias is null && (Window is null || Window >= Key.size(2));
+
     /// <summary>Query heads.</summary>
     public long Heads => Query.size(1);
 
@@ -88,7 +104,7 @@ public sealed class AttentionState : IHtmlValue
         var scores = matmul(Query, key.transpose(-2, -1)).mul(Scale);
         if (Bias is not null)
             scores = scores + Bias;
-        return AttentionMask.Apply(scores, Mask, IsCausal).MoveToOuterDisposeScope();
+        return AttentionMask.Apply(scores, Mask, IsCausal, Window).MoveToOuterDisposeScope();
     }
 
     /// <summary>The attention map, [B, H, L, S]; rows that may see nothing are zero.</summary>
@@ -111,7 +127,8 @@ public sealed class AttentionState : IHtmlValue
     }
 
     /// <summary>The same call cut off from the graph of gradients.</summary>
-    public AttentionState Detach() => new(Query.detach(), Key.detach(), Value.detach(), Mask, IsCausal, Scale, Bias?.detach());
+    public AttentionState Detach() =>
+        new(Query.detach(), Key.detach(), Value.detach(), Mask, IsCausal, Scale, Bias?.detach(), Window);
 
     /// <summary>Shapes in words, and a small map of each head of the first example.</summary>
     public string ToHtml()

@@ -54,7 +54,7 @@ public sealed class BiasedAttention : nn.Module<Tensor, Tensor?, ForwardTrace?, 
         {
             var (numbers, count) = NumbersOf(bias, grid);
             biases = bias == PositionBias.Absolute ? layers.ZeroParameter(heads, count) : layers.ZeroParameter(count, heads);
-            index = tensor(numbers, dtype: ScalarType.Int64).DetachFromDisposeScope();
+            index = tensor(numbers, dtype: ScalarType.Int64, device: layers.Device).DetachFromDisposeScope();
         }
         RegisterComponents();
     }

@@ -137,18 +137,21 @@ public sealed class ForwardTrace
         features.TryGetValue(name, out var tensor) ? tensor : throw Missing($"feature '{name}'", features.Keys);
 
     /// <summary>
-    /// Moves what was recorded out of the current dispose scope, each tensor once: queries, keys, values and biases of attention, hidden states and
-    /// features. The output and masks stay with whoever made them.
+    /// Moves what was recorded out of a dispose scope that is about to end. What another scope owns stays there, so every level of a model may
+    /// call it.
     /// </summary>
-    public void MoveToOuterDisposeScope()
+    public void MoveOut(DisposeScope scope)
     {
-        var tensors = attention
-            .Values.SelectMany(state => new[] { state.Query, state.Key, state.Value, state.Bias })
-            .Concat(hidden.Values)
-            .Concat(features.Values)
-            .OfType<Tensor>();
-        foreach (var tensor in tensors.Distinct<Tensor>(ReferenceEqualityComparer.Instance))
-            tensor.MoveToOuterDisposeScope();
+        ArgumentNullException.ThrowIfNull(scope);
+        foreach (var state in attention.Values)
+        {
+            scope.MoveToOuter(state.Query, state.Key, state.Value);
+            scope.MoveToOuter(new[] { state.Mask, state.Bias }.OfType<Tensor>());
+        }
+        scope.MoveToOuter(hidden.Values);
+        scope.MoveToOuter(features.Values);
+        if (output is not null)
+            scope.MoveToOuter(output);
     }
 
     private int LastHiddenState => capabilities.LastHiddenState ?? capabilities.Layers;

@@ -32,7 +32,8 @@ internal static class HeadGrid
             state.Mask?.narrow(0, 0, 1),
             state.IsCausal,
             state.Scale,
-            state.Bias is { } bias && bias.dim() == 4 && bias.size(0) > 1 ? bias.narrow(0, 0, 1) : state.Bias
+            state.Bias is { } bias && bias.dim() == 4 && bias.size(0) > 1 ? bias.narrow(0, 0, 1) : state.Bias,
+            state.Window
         );
         var map = first.Probabilities()[0].narrow(0, 0, heads).narrow(1, 0, queries).narrow(2, 0, keys);
         float[] values = map.detach().to(ScalarType.Float32).cpu().contiguous().data<float>().ToArray();

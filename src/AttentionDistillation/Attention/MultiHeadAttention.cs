@@ -25,7 +25,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
 
     /// <summary>Builds the projections.</summary>
     /// <param name="width">C, the width of the input and of the output.</param>
-    /// <param name="heads">H, which must divide <paramref name="width"/>.</param>
+    /// <param name="heads">H, which must divide <paramref name="width"/> unless a width of heads is given.</param>
     /// <param name="layers">Makes the projections' weights.</param>
     /// <param name="layer">The layer's number from 0, under which a trace records the call.</param>
     /// <param name="dropout">Probability with which an attention weight is dropped in training.</param>
@@ -34,6 +34,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     /// Width of the keys' source in cross attention, which then has a query projection of its own; null for self-attention.
     /// </param>
     /// <param name="hasBias">Whether the projections have biases.</param>
+    /// <param name="headWidth">D, where H x D is not the width, as in pruned models; null means width / heads.</param>
     /// <param name="outputHasBias">Whether the output projection has one; null means <paramref name="hasBias"/>.</param>
     /// <exception cref="ArgumentException">The heads do not divide the width, or a number is out of its range.</exception>
     public MultiHeadAttention(
@@ -45,25 +46,28 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         bool isCausal = false,
         long? contextWidth = null,
         bool hasBias = true,
+        long? headWidth = null,
         bool? outputHasBias = null
     )
         : base(nameof(MultiHeadAttention))
     {
         ArgumentNullException.ThrowIfNull(layers);
-        if (heads < 1 || width < 1 || width % heads != 0)
+        if (heads < 1 || width < 1 || headWidth < 1 || (headWidth is null && width % heads != 0))
             throw new ArgumentException(
-                $"The number of heads must divide the width, but there are {heads} heads and the width is {width}. Choose a width of {heads} x head width."
+                $"The number of heads must divide the width, but there are {heads} heads and the width is {width}. Choose a width of {heads} x head width, or give a width of heads (at least 1)."
             );
         if (!(dropout is >= 0 and < 1))
             throw new ArgumentException($"Attention dropout must be from 0 to below 1, but is {dropout}.", nameof(dropout));
+        HeadWidth = headWidth ?? width / heads;
+        long inner = heads * HeadWidth;
         if (contextWidth is { } source)
         {
-            query = layers.Linear(width, width, hasBias);
-            keyValue = layers.Linear(source, KeyValueNames.Length * width, hasBias);
+            query = layers.Linear(width, inner, hasBias);
+            keyValue = layers.Linear(source, KeyValueNames.Length * inner, hasBias);
         }
         else
-            queryKeyValue = layers.Linear(width, QueryKeyValueNames.Length * width, hasBias);
-        output = layers.Linear(width, width, outputHasBias ?? hasBias);
+            queryKeyValue = layers.Linear(width, QueryKeyValueNames.Length * inner, hasBias);
+        output = layers.Linear(inner, width, outputHasBias ?? hasBias);
         this.dropout = dropout;
         (Heads, Width, Layer, IsCausal) = (heads, width, layer, isCausal);
         RegisterComponents();
@@ -74,6 +78,9 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
 
     /// <summary>C.</summary>
     public long Width { get; }
+
+    /// <summary>D.</summary>
+    public long HeadWidth { get; }
 
     /// <summary>The layer's number from 0.</summary>
     public int Layer { get; }
@@ -138,7 +145,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         }
         if (trace?.StopsAfterAttentionInputs(Layer) == true)
             return empty(0, dtype: hidden.dtype, device: hidden.device).MoveToOuterDisposeScope();
-        var mixed = Mix(state).transpose(1, 2).reshape(hidden.size(0), hidden.size(1), Width);
+        var mixed = Mix(state).transpose(1, 2).reshape(hidden.size(0), hidden.size(1), Heads * HeadWidth);
         return output.call(mixed).MoveToOuterDisposeScope();
     }
 
@@ -155,8 +162,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
             return (three[0], three[1], three[2]);
         }
         // Each from a source of its own: the rows of the one weight apart.
-        var weights = queryKeyValue.weight!.view(QueryKeyValueNames.Length, Width, Width).unbind(0);
-        var biases = queryKeyValue.bias?.view(QueryKeyValueNames.Length, Width).unbind(0);
+        var weights = queryKeyValue.weight!.view(QueryKeyValueNames.Length, Heads * HeadWidth, Width).unbind(0);
+        var biases = queryKeyValue.bias?.view(QueryKeyValueNames.Length, Heads * HeadWidth).unbind(0);
         Tensor Part(Tensor source, int number) => Split(nn.functional.linear(source, weights[number], biases?[number]), 1)[0];
         return (Part(hidden, 0), Part(context ?? hidden, 1), Part(context ?? hidden, 2));
     }
@@ -164,7 +171,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     // [B, L, parts x C] to as many views [B, H, L, D]. Their gradients are stacked in the order the product wants, in one copy.
     private Tensor[] Split(Tensor projected, int parts)
     {
-        var grid = projected.view(projected.size(0), projected.size(1), parts, Heads, Width / Heads);
+        var grid = projected.view(projected.size(0), projected.size(1), parts, Heads, HeadWidth);
         return [.. grid.unbind(2).Select(part => part.transpose(1, 2))];
     }
 

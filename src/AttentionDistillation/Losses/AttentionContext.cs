@@ -17,7 +17,7 @@ public static class AttentionContext
     {
         ArgumentNullException.ThrowIfNull(state);
         using var scope = NewDisposeScope();
-        bool needsMap = state.Bias is not null || (state.IsCausal && state.Query.size(2) > state.Key.size(2));
+        bool needsMap = !state.IsPlain || (state.IsCausal && state.Query.size(2) > state.Key.size(2));
         var heads =
             form == RelationForm.Dense || needsMap
                 ? matmul(state.Probabilities(), AttentionMask.RepeatHeads(state.Value, state.Heads))

@@ -34,11 +34,11 @@ public static class AttentionEntropy
         using var scope = NewDisposeScope();
         var key = AttentionMask.RepeatHeads(state.Key, state.Heads);
         var counted = AttentionMask.CountedQueries(state.Mask, queryMask, state.IsCausal, state.Query, key.size(2));
-        if (state.Bias is not null)
+        if (!state.IsPlain)
         {
             if (form is not (RelationForm.Auto or RelationForm.Dense))
                 throw new NotSupportedException(
-                    "An attention call with a position bias needs its map: use RelationForm.Dense or Auto."
+                    "An attention call with a position bias or a sliding window needs its map: use RelationForm.Dense or Auto."
                 );
             var map = state.Probabilities();
             return MaskedReductions.Mean(special.entr(map).sum(-1), counted, reduction).MoveToOuterDisposeScope();

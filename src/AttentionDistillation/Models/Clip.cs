@@ -209,12 +209,9 @@ public sealed class ClipModel : nn.Module<Tensor, Tensor, Tensor?, ForwardTrace?
                 trace.RecordFeature(LogitsPerText, output.t());
             if (trace.WantsOutput)
                 trace.RecordOutput(output);
-            foreach (var made in trace.Attentions.Values.Select(state => state.Mask).OfType<Tensor>().Distinct())
-                if (!ReferenceEquals(made, mask))
-                    made.MoveToOuterDisposeScope();
-            trace.MoveToOuterDisposeScope();
+            trace.MoveOut(scope);
         }
-        return output.MoveToOuterDisposeScope();
+        return scope.MoveToOuter(output);
     }
 
     private static bool WantsSimilarities(ForwardTrace trace) =>

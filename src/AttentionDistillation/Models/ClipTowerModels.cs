@@ -73,11 +73,9 @@ public sealed class ClipTextModel : nn.Module<Tensor, Tensor?, ForwardTrace?, Te
         {
             if (trace.WantsOutput)
                 trace.RecordOutput(output);
-            if (keep is not null && !ReferenceEquals(keep, mask) && trace.Attentions.Count > 0)
-                keep.MoveToOuterDisposeScope();
-            trace.MoveToOuterDisposeScope();
+            trace.MoveOut(scope);
         }
-        return output.MoveToOuterDisposeScope();
+        return scope.MoveToOuter(output);
     }
 
     /// <summary>Runs the model on a batch's token numbers and mask.</summary>
@@ -164,9 +162,9 @@ public sealed class ClipVisionModel : nn.Module<Tensor, ForwardTrace?, Tensor>, 
         {
             if (trace.WantsOutput)
                 trace.RecordOutput(output);
-            trace.MoveToOuterDisposeScope();
+            trace.MoveOut(scope);
         }
-        return output.MoveToOuterDisposeScope();
+        return scope.MoveToOuter(output);
     }
 
     /// <summary>Runs the model on a batch's <c>pixel_values</c>.</summary>

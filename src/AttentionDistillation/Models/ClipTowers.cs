@@ -76,11 +76,9 @@ public sealed class ClipTextTower : nn.Module<Tensor, Tensor?, ForwardTrace?, Te
         {
             if (trace.WantsOutput)
                 trace.RecordOutput(output);
-            if (keep is not null && !ReferenceEquals(keep, mask) && trace.Attentions.Count > 0)
-                keep.MoveToOuterDisposeScope();
-            trace.MoveToOuterDisposeScope();
+            trace.MoveOut(scope);
         }
-        return output.MoveToOuterDisposeScope();
+        return scope.MoveToOuter(output);
     }
 
     /// <summary>Runs the tower on a batch's token numbers and mask.</summary>

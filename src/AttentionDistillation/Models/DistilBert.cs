@@ -58,6 +58,7 @@ public sealed record DistilBertConfig : TextEncoderConfig
             HiddenSize = reader.Integer("dim", start.HiddenSize),
             Layers = checked((int)reader.Integer("n_layers", start.Layers)),
             Heads = reader.Integer("n_heads", start.Heads),
+            HeadWidth = reader.OptionalInteger(EncoderConfigFormat.HeadWidth, null),
             IntermediateSize = reader.Integer("hidden_dim", start.IntermediateSize),
             HiddenActivation = reader.Text("activation") ?? start.HiddenActivation,
             HiddenDropout = reader.Number("dropout", start.HiddenDropout),
@@ -93,7 +94,9 @@ public sealed record DistilBertConfig : TextEncoderConfig
             ["seq_classif_dropout"] = SequenceClassificationDropout,
             ["qa_dropout"] = QuestionAnsweringDropout,
             ["tie_word_embeddings"] = TieWordEmbeddings,
-        }.WithLabels(this);
+        }
+            .WithHeadWidth(this)
+            .WithLabels(this);
 }
 
 /// <summary>The bare DistilBert encoder; its output is the last hidden state [B, L, C] (<c>DistilBertModel</c> in transformers).</summary>

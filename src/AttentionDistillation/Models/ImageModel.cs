@@ -40,9 +40,9 @@ public abstract class ImageModel : nn.Module<Tensor, ForwardTrace?, Tensor>, ITr
         {
             if (trace.WantsOutput)
                 trace.RecordOutput(output);
-            trace.MoveToOuterDisposeScope();
+            trace.MoveOut(scope);
         }
-        return output.MoveToOuterDisposeScope();
+        return scope.MoveToOuter(output);
     }
 
     /// <summary>Runs the model on a batch's <c>pixel_values</c> and records into the trace.</summary>

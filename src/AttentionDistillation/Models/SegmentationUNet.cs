@@ -124,7 +124,7 @@ public sealed class SegmentationUNet : ImageModel
                     layers
                 )),
         ]);
-        classifier = layers.Convolution(
+        classifier = layers.ImageConvolution(
             config.Widths[0],
             config.Classes,
             1,

@@ -84,10 +84,8 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
         }
         else
             output = empty(0, dtype: embedded.dtype, device: embedded.device);
-        if (keep is not null && !ReferenceEquals(keep, mask) && trace.Attentions.Count > 0)
-            keep.MoveToOuterDisposeScope();
-        trace.MoveToOuterDisposeScope();
-        return output.MoveToOuterDisposeScope();
+        trace.MoveOut(scope);
+        return scope.MoveToOuter(output);
     }
 
     /// <summary>Runs the model on a batch's token numbers, mask and, if the family has segments, token types; records into the trace.</summary>

@@ -14,8 +14,14 @@ public abstract record TextEncoderConfig
     /// <summary>Number of layers.</summary>
     public int Layers { get; init; } = 12;
 
-    /// <summary>H, number of attention heads; divides <see cref="HiddenSize"/>.</summary>
+    /// <summary>H, number of attention heads; divides <see cref="HiddenSize"/> unless there is a <see cref="HeadWidth"/>.</summary>
     public long Heads { get; init; } = 12;
+
+    /// <summary>
+    /// D, where H x D is not the width of the hidden states, as in pruned models; null means width / heads. Written as <c>head_dim</c>, which
+    /// transformers' models of these families do not know.
+    /// </summary>
+    public long? HeadWidth { get; init; }
 
     /// <summary>Inner width of the feed-forward blocks.</summary>
     public long IntermediateSize { get; init; } = 3072;
@@ -82,7 +88,9 @@ public abstract record TextEncoderConfig
             throw Wrong(nameof(NormEpsilon), NormEpsilon, "above 0");
         if (!(InitializerRange >= 0))
             throw Wrong(nameof(InitializerRange), InitializerRange, "0 or more");
-        if (HiddenSize % Heads != 0)
+        if (HeadWidth is { } headWidth)
+            Positive(headWidth, nameof(HeadWidth));
+        else if (HiddenSize % Heads != 0)
             throw Wrong(nameof(Heads), Heads, $"a divisor of {nameof(HiddenSize)} = {HiddenSize}");
         if (PaddingToken is { } padding && (padding < 0 || padding >= VocabularySize))
             throw Wrong(nameof(PaddingToken), padding, $"a token, 0 to {VocabularySize - 1}, or null");

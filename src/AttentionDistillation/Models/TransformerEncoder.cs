@@ -1,5 +1,6 @@
 using AttentionDistillation.Attention;
 using AttentionDistillation.Models.Blocks;
+using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -39,6 +40,7 @@ public sealed class EncoderLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
     private readonly FeedForward feedForward;
     private readonly LayerNorm outputNorm;
     private readonly Dropout dropout;
+    private readonly double epsilon;
 
     /// <summary>Builds a layer.</summary>
     /// <param name="config">Sizes.</param>
@@ -47,11 +49,19 @@ public sealed class EncoderLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
     public EncoderLayer(TextEncoderConfig config, SeededLayers make, int number)
         : base(nameof(EncoderLayer))
     {
-        attention = new MultiHeadAttention(config.HiddenSize, config.Heads, make, number, config.AttentionDropout);
+        attention = new MultiHeadAttention(
+            config.HiddenSize,
+            config.Heads,
+            make,
+            number,
+            config.AttentionDropout,
+            headWidth: config.HeadWidth
+        );
         attentionNorm = make.LayerNorm(config.HiddenSize, config.NormEpsilon);
         feedForward = new FeedForward(config.HiddenSize, config.IntermediateSize, config.HiddenActivation, make);
         outputNorm = make.LayerNorm(config.HiddenSize, config.NormEpsilon);
         dropout = nn.Dropout(config.HiddenDropout);
+        epsilon = config.NormEpsilon;
         RegisterComponents();
     }
 
@@ -64,7 +74,10 @@ public sealed class EncoderLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
             trace.Attention(attention.Layer).MoveToOuterDisposeScope();
         if (trace?.StopsAfterAttentionInputs(attention.Layer) == true)
             return attended.MoveToOuterDisposeScope();
-        var middle = attentionNorm.call(hidden + dropout.call(attended));
-        return outputNorm.call(middle + dropout.call(feedForward.call(middle))).MoveToOuterDisposeScope();
+        var middle = Normalised(attentionNorm, hidden, dropout.call(attended));
+        return Normalised(outputNorm, middle, dropout.call(feedForward.call(middle))).MoveToOuterDisposeScope();
     }
+
+    private Tensor Normalised(LayerNorm norm, Tensor residual, Tensor added) =>
+        ResidualLayerNorm.Apply(residual, added, norm.weight!, norm.bias!, epsilon);
 }

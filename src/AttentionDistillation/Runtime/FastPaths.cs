@@ -1,3 +1,5 @@
+using AttentionDistillation.Runtime.Cuda;
+
 namespace AttentionDistillation.Runtime;
 
 /// <summary>How the gradient of a word table is summed up from its look-ups.</summary>
@@ -21,6 +23,13 @@ public static class FastPaths
 
     /// <summary>Position and segment rows read by slice and broadcast, and segment gradients by a product, instead of look-ups.</summary>
     public static bool DirectTables { get; set; } = true;
+
+    /// <summary>CUDA kernels of this library's own, where a device and NVIDIA's run-time compiler serve them; false leaves all to libtorch's operators.</summary>
+    public static bool OwnKernels
+    {
+        get => CudaProgram.Enabled;
+        set => CudaProgram.Enabled = value;
+    }
 
     /// <summary>How word tables get their gradient on CUDA; on the CPU it is always <see cref="TableGradient.Sorted"/>.</summary>
     public static TableGradient WordGradient { get; set; } = TableGradient.Sorted;

@@ -21,7 +21,7 @@ public sealed partial class SeededLayers
     /// <param name="standardDeviation">
     /// Of the weights; null means sqrt(2 / fan-out) (He et al., "Delving Deep into Rectifiers", 2015, equation 14).
     /// </param>
-    public Conv2d Convolution(
+    public Conv2d ImageConvolution(
         long input,
         long output,
         long kernel,
@@ -31,10 +31,19 @@ public sealed partial class SeededLayers
         bool hasBias = false,
         double? standardDeviation = null
     ) =>
-        Convolution(input, output, (kernel, kernel), (stride, stride), padding ?? kernel / 2, groups, hasBias, standardDeviation);
+        ImageConvolution(
+            input,
+            output,
+            (kernel, kernel),
+            (stride, stride),
+            padding ?? kernel / 2,
+            groups,
+            hasBias,
+            standardDeviation
+        );
 
     /// <summary>A convolution of images whose kernel need not be square, weights [output, input / groups, height, width].</summary>
-    public Conv2d Convolution(
+    public Conv2d ImageConvolution(
         long input,
         long output,
         (long Height, long Width) kernel,
@@ -45,7 +54,18 @@ public sealed partial class SeededLayers
         double? standardDeviation = null
     )
     {
-        var layer = nn.Conv2d(input, output, kernel, stride, (padding, padding), null, groups: groups, bias: hasBias);
+        var layer = nn.Conv2d(
+            input,
+            output,
+            kernel,
+            stride,
+            (padding, padding),
+            null,
+            groups: groups,
+            bias: hasBias,
+            device: Device,
+            dtype: Type
+        );
         double fanOut = (double)kernel.Height * kernel.Width * output / groups;
         Fill(layer.weight, standardDeviation ?? Math.Sqrt(2.0 / fanOut));
         if (layer.bias is { } bias)
@@ -60,20 +80,15 @@ public sealed partial class SeededLayers
     /// <param name="momentum">Share of a batch in the running statistics.</param>
     public BatchNorm2d BatchNorm(long channels, double weight = 1.0, double epsilon = 1e-5, double momentum = 0.1)
     {
-        var layer = nn.BatchNorm2d(channels, epsilon, momentum);
+        var layer = nn.BatchNorm2d(channels, epsilon, momentum, device: Device, dtype: Type);
         using var guard = no_grad();
+        // Given a device, TorchSharp 0.107 may leave weights and statistics as the memory was.
         layer.weight.fill_(weight);
+        layer.bias!.zero_();
+        layer.running_mean!.zero_();
+        layer.running_var!.fill_(1.0);
+        layer.num_batches_tracked!.zero_();
         return layer;
-    }
-
-    /// <summary>A parameter drawn from N(0, s^2).</summary>
-    /// <param name="standardDeviation">s; null means that of this maker.</param>
-    /// <param name="shape">Its shape.</param>
-    public Parameter NormalParameter(double? standardDeviation, params long[] shape)
-    {
-        var parameter = ZeroParameter(shape);
-        Fill(parameter, standardDeviation ?? this.standardDeviation);
-        return parameter;
     }
 
     /// <summary>A parameter drawn from N(0, s^2) without what lies beyond two standard deviations.</summary>

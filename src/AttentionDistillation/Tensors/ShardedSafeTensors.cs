@@ -64,16 +64,25 @@ public sealed class ShardedSafeTensors : ICheckpoint
     }
 
     /// <inheritdoc/>
-    public Tensor Read(string name, Device? device = null, ScalarType? dtype = null) =>
-        shardOf.TryGetValue(name, out var shard)
-            ? shard.Read(name, device, dtype)
-            : throw SafeTensorsFile.NoSuchTensor(Path, name, Entries.Keys);
+    public Tensor Read(string name, Device? device = null, ScalarType? dtype = null) => ShardOf(name).Read(name, device, dtype);
+
+    /// <inheritdoc/>
+    public void CopyTo(string name, Tensor destination) => ShardOf(name).CopyTo(name, destination);
+
+    /// <inheritdoc/>
+    public ReadOnlySpan<byte> Bytes(string name, long offset, int length) => ShardOf(name).Bytes(name, offset, length);
 
     /// <inheritdoc/>
     public void Dispose()
     {
         foreach (var shard in shards.Values)
             shard.Dispose();
+    }
+
+    private SafeTensorsFile ShardOf(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        return shardOf.TryGetValue(name, out var shard) ? shard : throw SafeTensorsFile.NoSuchTensor(Path, name, Entries.Keys);
     }
 
     private static Dictionary<string, string> ReadIndex(string path)

@@ -31,6 +31,9 @@ internal sealed class Rows(int count, int length)
         types[at] = type;
     }
 
+    /// <summary>Writes the number of padding where a vocabulary has another than 0.</summary>
+    public void Fill(int row, int column, long id) => Ids[(row * length) + column] = id;
+
     /// <summary>The batch: input_ids, attention_mask, token_type_ids [B, L] and labels [B] or [B, L].</summary>
     public Batch ToBatch(long[] labels)
     {

@@ -44,6 +44,7 @@ internal static class CommandLine
               research run notebooks/*.ipynb --scale smoke --jobs 2        run all, two at a time, in seconds each
               research run notebooks/01-minilm.ipynb --device cuda --html  run on the GPU, write a page as well
               research list                                                every study and its verdicts
+              research download google-bert/bert-base-uncased              a model from the Hugging Face hub
             """
         )
         {
@@ -51,6 +52,7 @@ internal static class CommandLine
             new VersionOption(),
             BuildRun(),
             BuildList(),
+            DownloadCommand.Build(),
             KernelCommand.Build(),
         };
         root.SetAction(_ =>

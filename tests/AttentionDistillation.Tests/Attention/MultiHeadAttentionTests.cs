@@ -44,6 +44,56 @@ public sealed class MultiHeadAttentionTests
     }
 
     [Fact]
+    public void CrossAttentionEqualsTheNaiveForm()
+    {
+        using var scope = NewDisposeScope();
+        using var attention = new MultiHeadAttention(Width, Heads, new SeededLayers(5, 0.4), 0, contextWidth: 8);
+        attention.to(ScalarType.Float64);
+        var (hidden, context, mask) = (Noise(1, 2, 4, Width), Noise(2, 2, 6, 8), Mask(6));
+        var parts = attention
+            .named_parameters()
+            .SelectMany(pair => MultiHeadAttention.Separate(pair.name, pair.parameter))
+            .ToDictionary(part => part.Name, part => part.Value);
+        Tensor Part(string name, Tensor source) =>
+            nn
+                .functional.linear(source, parts[$"{name}.weight"], parts[$"{name}.bias"])
+                .view(2, -1, Heads, Width / Heads)
+                .transpose(1, 2);
+        var state = new AttentionState(Part("query", hidden), Part("key", context), Part("value", context), mask);
+        AssertClose(Project(attention, matmul(state.Probabilities(), state.Value)), attention.call(hidden, context, mask, null));
+    }
+
+    [Fact]
+    public void SeparatePartsAreViewsInTheOrderQueryKeyValue()
+    {
+        using var scope = NewDisposeScope();
+        using var attention = Build(causal: false);
+        var fused = attention.get_parameter("queryKeyValue.weight")!;
+        var parts = MultiHeadAttention.Separate("layer.attention.queryKeyValue.weight", fused).ToArray();
+        Assert.Equal(
+            ["layer.attention.query.weight", "layer.attention.key.weight", "layer.attention.value.weight"],
+            parts.Select(part => part.Name)
+        );
+        parts[1].Value.fill_(7.0);
+        Assert.True(fused.narrow(0, Width, Width).eq(7.0).all().ToBoolean());
+        Assert.Equal(Width * Width, fused.eq(7.0).sum().ToInt64());
+        var output = attention.get_parameter("output.weight")!;
+        Assert.Same(output, Assert.Single(MultiHeadAttention.Separate("layer.attention.output.weight", output)).Value);
+    }
+
+    [Fact]
+    public void AModelsFirstWeightsAreThoseOfSeparateProjections()
+    {
+        using var scope = NewDisposeScope();
+        using var attention = new MultiHeadAttention(Width, Heads, new SeededLayers(5, 0.4), 0);
+        var layers = new SeededLayers(5, 0.4);
+        foreach (
+            var (_, part) in MultiHeadAttention.Separate("queryKeyValue.weight", attention.get_parameter("queryKeyValue.weight")!)
+        )
+            Assert.True(layers.Linear(Width, Width).weight!.eq(part).all().ToBoolean());
+    }
+
+    [Fact]
     public void RowsThatSeeNothingGiveZerosAndFiniteGradients()
     {
         using var scope = NewDisposeScope();

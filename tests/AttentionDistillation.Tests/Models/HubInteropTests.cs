@@ -78,6 +78,51 @@ public sealed class HubInteropTests(ITestOutputHelper output)
         }
     }
 
+    /// <summary>
+    /// bfloat16 rounds to 2^-9 relative. Weights, and the result of every layer, are rounded; a few dozen such errors, most of them independent,
+    /// stay below a few hundredths of the largest value in models as shallow as the fixtures.
+    /// </summary>
+    private const double HalfTolerance = 0.05;
+
+    [Theory]
+    [MemberData(nameof(HubFixtures.SupportedNames), MemberType = typeof(HubFixtures))]
+    public void InHalfPrecisionOutputsAreWithinItsRounding(string name)
+    {
+        using var scope = NewDisposeScope();
+        using var guard = no_grad();
+        using var model = Hub.Load(HubFixtures.Folder(name), dtype: ScalarType.BFloat16);
+        Assert.All(
+            model.HubParameters().Values.Where(tensor => tensor.is_floating_point()),
+            tensor => Assert.Equal(ScalarType.BFloat16, tensor.dtype)
+        );
+        using var expected = SafeTensorsFile.Open(Path.Combine(HubFixtures.Folder(name), "expected.safetensors"));
+        var batch = new Batch();
+        foreach (string input in expected.Entries.Keys.Where(key => key.StartsWith("in/", StringComparison.Ordinal)))
+        {
+            var tensor = expected.Read(input);
+            batch[input["in/".Length..]] = tensor.is_floating_point() ? tensor.to(ScalarType.BFloat16) : tensor;
+        }
+        var trace = new ForwardTrace(TraceRequest.Features(model.Capabilities.Features), model.Capabilities);
+        model.Run(batch, trace);
+        var mask = batch.Mask?.to(ScalarType.Bool);
+        string[] compared =
+        [
+            .. expected.Entries.Keys.Where(key =>
+                key.StartsWith("out/", StringComparison.Ordinal)
+                && !key.StartsWith("out/hidden.", StringComparison.Ordinal)
+                && !key.StartsWith("out/attention.", StringComparison.Ordinal)
+            ),
+        ];
+        Assert.NotEmpty(compared);
+        foreach (string key in compared)
+        {
+            var wanted = expected.Read(key);
+            double size = wanted.abs().max().ToDouble();
+            double difference = Difference(Recorded(trace, model, key["out/".Length..]), wanted, mask);
+            Assert.True(difference <= HalfTolerance * size, $"{name}, {key}: {difference:g3} of {size:g3}.");
+        }
+    }
+
     [Fact]
     public void PendingFamilies()
     {

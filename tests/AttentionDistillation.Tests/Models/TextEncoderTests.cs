@@ -173,11 +173,11 @@ public sealed class TextEncoderTests
         var attention = new ForwardTrace(TraceRequest.Attention(1), model.Capabilities, wantsOutput: false);
         int calls = CountLinearCalls(model, () => model.Run(batch, attention));
         Assert.True(attention.Attention(1).Query.eq(whole.Attention(1).Query).all().ToBoolean());
-        Assert.Equal(6 + 3, calls); // one whole layer has six linear layers; of the next only query, key and value
+        Assert.Equal(4 + 1, calls); // one whole layer has four linear layers; of the next only the one of query, key and value
         Assert.Throws<InvalidOperationException>(() => attention.Output);
 
         var hidden = new ForwardTrace(TraceRequest.Hidden(0, 2), model.Capabilities, wantsOutput: false);
-        Assert.Equal(12, CountLinearCalls(model, () => model.Run(batch, hidden)));
+        Assert.Equal(8, CountLinearCalls(model, () => model.Run(batch, hidden)));
         Assert.True(hidden.Hidden(2).eq(whole.Hidden(2)).all().ToBoolean());
 
         var embedding = new ForwardTrace(TraceRequest.Hidden(0), model.Capabilities, wantsOutput: false);

@@ -160,7 +160,7 @@ public sealed class VisionHubTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var guard = no_grad();
-        using var positions = new GridPositions(3, 2, 4, new SeededLayers(1, 1.0));
+        using var positions = new GridPositions(3, 2, 4, new SeededLayers(1, 1.0), 1.0);
         positions.to(ScalarType.Float64);
         var table = positions.Table;
         var grid = table.narrow(1, 2, 9).view(3, 3, 4);

@@ -78,7 +78,7 @@ public sealed class ConvNextBlock : nn.Module<Tensor, Tensor>
         : base(nameof(ConvNextBlock))
     {
         ArgumentNullException.ThrowIfNull(layers);
-        spatial = layers.Convolution(width, width, Kernel, groups: width, hasBias: true);
+        spatial = layers.ImageConvolution(width, width, Kernel, groups: width, hasBias: true);
         norm = layers.LayerNorm(width, epsilon);
         feedForward = new FeedForward(width, (long)(width * ratio), activation, layers);
         scale = layers.ZeroParameter(width);

@@ -35,7 +35,7 @@ public sealed class ConvolutionNorm : nn.Module<Tensor, Tensor>
     {
         ArgumentNullException.ThrowIfNull(layers);
         this.activation = activation is null ? null : Activation.Find(activation);
-        convolution = layers.Convolution(input, output, kernel, stride, groups: groups);
+        convolution = layers.ImageConvolution(input, output, kernel, stride, groups: groups);
         normalization = layers.BatchNorm(output, normWeight);
         RegisterComponents();
     }

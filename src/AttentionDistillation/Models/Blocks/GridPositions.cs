@@ -18,8 +18,8 @@ public sealed class GridPositions : nn.Module<ImageSize, Tensor>
     /// <param name="leading">Tokens before the patches.</param>
     /// <param name="width">C.</param>
     /// <param name="layers">Makes the weights.</param>
-    /// <param name="standardDeviation">Of the initial weights; null means that of <paramref name="layers"/>.</param>
-    public GridPositions(ImageSize grid, long leading, long width, SeededLayers layers, double? standardDeviation = null)
+    /// <param name="standardDeviation">Of the initial weights.</param>
+    public GridPositions(ImageSize grid, long leading, long width, SeededLayers layers, double standardDeviation)
         : base(nameof(GridPositions))
     {
         (Grid, Leading) = (grid, leading);

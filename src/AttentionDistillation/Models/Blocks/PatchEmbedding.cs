@@ -31,7 +31,7 @@ public sealed class PatchEmbedding : nn.Module<Tensor, Tensor>
         : base(nameof(PatchEmbedding))
     {
         Patch = patch;
-        projection = layers.Convolution(
+        projection = layers.ImageConvolution(
             channels,
             width,
             (patch.Height, patch.Width),

@@ -58,28 +58,74 @@ internal sealed class ConfigReader(JsonObject json, string path)
     }
 
     /// <summary>Height and width: one whole number for a square, or a list of two.</summary>
-    public ImageSize Size(string name, ImageSize fallback)
-    {
-        if (!json.TryGetPropertyValue(name, out var node) || node is null)
-            return fallback;
-        if (node is JsonValue value && value.TryGetValue(out long side))
-            return side;
-        long[] pair = WholeNumbers(node) ?? throw Wrong(name, "a whole number or a list of two");
-        return pair.Length == 2 ? new ImageSize(pair[0], pair[1]) : throw Wrong(name, "a whole number or a list of two");
-    }
+    public ImageSize Size(string name, ImageSize fallback) =>
+        Integers(name) switch
+        {
+            null or { Count: 0 } => fallback,
+            { Count: 1 } side => side[0],
+            { Count: 2 } pair => new ImageSize(pair[0], pair[1]),
+            _ => throw Wrong(name, "a whole number or a list of two"),
+        };
 
     /// <summary>A list of whole numbers.</summary>
     public IReadOnlyList<long> Integers(string name, IReadOnlyList<long> fallback) =>
-        !json.TryGetPropertyValue(name, out var node) || node is null
-            ? fallback
-            : WholeNumbers(node) ?? throw Wrong(name, "a list of whole numbers");
+        Integers(name) is { Count: > 0 } list ? list : fallback;
 
     /// <summary>A configuration inside this one, empty when it is absent or null.</summary>
-    public ConfigReader Section(string name)
+    public ConfigReader Section(string name) => new(Object(name) ?? [], $"{path}: {name}");
+
+    /// <summary>Where the configuration was read, for messages.</summary>
+    public string Path => path;
+
+    /// <summary>An object; null when it is absent or null.</summary>
+    public JsonObject? Object(string name)
     {
         if (!json.TryGetPropertyValue(name, out var node) || node is null)
-            return new ConfigReader([], $"{path}: {name}");
-        return node is JsonObject section ? new ConfigReader(section, $"{path}: {name}") : throw Wrong(name, "an object");
+            return null;
+        return node as JsonObject ?? throw Wrong(name, "an object");
+    }
+
+    /// <summary>A whole number or several; null when it is absent, none when it is null.</summary>
+    public IReadOnlyList<long>? Integers(string name)
+    {
+        if (!json.TryGetPropertyValue(name, out var node))
+            return null;
+        return node switch
+        {
+            null => [],
+            JsonArray array => [.. array.Select(Whole)],
+            _ => [Whole(node)],
+        };
+
+        long Whole(JsonNode? item) =>
+            item is JsonValue value && value.TryGetValue(out long number)
+                ? number
+                : throw Wrong(name, "a whole number or a list of whole numbers");
+    }
+
+    /// <summary>A list of numbers; null when it is absent or null.</summary>
+    public IReadOnlyList<double>? Numbers(string name)
+    {
+        if (!json.TryGetPropertyValue(name, out var node) || node is null)
+            return null;
+        if (node is not JsonArray array)
+            throw Wrong(name, "a list of numbers");
+        return
+        [
+            .. array.Select(item =>
+                item is JsonValue value && value.TryGetValue(out double number) ? number : throw Wrong(name, "a list of numbers")
+            ),
+        ];
+    }
+
+    /// <summary>A list of strings; null when it is absent or null.</summary>
+    public IReadOnlyList<string>? Texts(string name)
+    {
+        if (!json.TryGetPropertyValue(name, out var node) || node is null)
+            return null;
+        if (node is not JsonArray array || array.Any(item => item?.GetValueKind() != JsonValueKind.String))
+            throw Wrong(name, "a list of strings");
+        return [.. array.Select(item => item!.GetValue<string>())];
     }
 
     /// <summary>The class names of a classifier, from <c>id2label</c> (or <c>num_labels</c>).</summary>
@@ -117,15 +163,17 @@ internal sealed class ConfigReader(JsonObject json, string path)
             );
     }
 
-    private static long[]? WholeNumbers(JsonNode node)
+    /// <summary>As <see cref="Only"/>, where the allowed value may be a number written otherwise (1 for 1.0).</summary>
+    public void OnlyNumberOr(string name, string allowed)
     {
-        if (node is not JsonArray list)
-            return null;
-        var numbers = new long[list.Count];
-        for (int i = 0; i < numbers.Length; i++)
-            if (list[i] is not JsonValue value || !value.TryGetValue(out numbers[i]))
-                return null;
-        return numbers;
+        bool same =
+            json.TryGetPropertyValue(name, out var node)
+            && node is JsonValue value
+            && value.TryGetValue(out double number)
+            && double.TryParse(allowed, System.Globalization.CultureInfo.InvariantCulture, out double expected)
+            && number == expected;
+        if (!same)
+            Only(name, allowed);
     }
 
     private ArgumentException Wrong(string name, string expected) =>

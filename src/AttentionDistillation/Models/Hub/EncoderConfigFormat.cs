@@ -5,6 +5,9 @@ namespace AttentionDistillation.Models.Hub;
 /// <summary>What the configurations of BERT and RoBERTa have in common on disk, and the labels that all three families share.</summary>
 internal static class EncoderConfigFormat
 {
+    /// <summary>The width of heads, where it is not width / heads; no option of transformers for these families.</summary>
+    public const string HeadWidth = "head_dim";
+
     /// <summary>Refuses what no family of encoders here computes.</summary>
     public static void RefuseUnsupported(ConfigReader reader)
     {
@@ -30,6 +33,7 @@ internal static class EncoderConfigFormat
             HiddenSize = reader.Integer("hidden_size", start.HiddenSize),
             Layers = checked((int)reader.Integer("num_hidden_layers", start.Layers)),
             Heads = reader.Integer("num_attention_heads", start.Heads),
+            HeadWidth = reader.OptionalInteger(HeadWidth, null),
             IntermediateSize = reader.Integer("intermediate_size", start.IntermediateSize),
             HiddenActivation = reader.Text("hidden_act") ?? start.HiddenActivation,
             HiddenDropout = reader.Number("hidden_dropout_prob", start.HiddenDropout),
@@ -66,6 +70,14 @@ internal static class EncoderConfigFormat
             ["classifier_dropout"] = classifierDropout,
             ["tie_word_embeddings"] = config.TieWordEmbeddings,
         };
+
+    /// <summary>Adds the width of heads where it is not width / heads.</summary>
+    public static JsonObject WithHeadWidth(this JsonObject json, TextEncoderConfig config)
+    {
+        if (config.HeadWidth is { } width && width * config.Heads != config.HiddenSize)
+            json[HeadWidth] = width;
+        return json;
+    }
 
     /// <summary>Adds the labels, unless they are the two that transformers assumes, and the problem type.</summary>
     public static JsonObject WithLabels(this JsonObject json, TextEncoderConfig config) =>

@@ -9,10 +9,13 @@ using static TorchSharp.torch;
 namespace AttentionDistillation.Models.Hub;
 
 /// <summary>Reads and writes Hugging Face checkpoint folders: <c>config.json</c> and safetensors.</summary>
-public static class Hub
+public static partial class Hub
 {
     /// <summary>The configuration's file name.</summary>
     public const string ConfigFile = "config.json";
+
+    /// <summary>Most bytes of tensors in one file of a checkpoint, unless told otherwise: 5 GB, so that two fit any machine's memory.</summary>
+    public const long DefaultShardSize = 5_000_000_000;
 
     private static readonly JsonSerializerOptions Readable = new()
     {
@@ -45,16 +48,18 @@ public static class Hub
         var reader = new ConfigReader(json, path);
         var build = FindArchitecture(reader, path);
         using var checkpoint = Checkpoint.Open(folder);
-        var model = build(reader, checkpoint, SeededLayers.Blank);
+        var type = dtype ?? DeclaredType(reader) ?? WidestType(checkpoint);
+        var model = build(reader, checkpoint, SeededLayers.BlankOn(device, type));
         try
         {
             model.ConfigExtras = json;
-            var pairs = Match(model, checkpoint);
-            CheckTied(model, pairs, checkpoint);
-            model.Module.to(dtype ?? DeclaredType(reader) ?? WidestType(checkpoint));
+            // The layers made the weights where and as they are wanted; this moves what a block made without them.
+            model.Module.to(type);
             model.Module.to(device ?? CPU);
-            Fill(model, pairs, checkpoint);
+            using (NewDisposeScope()) // of the views among the tensors
+                CheckpointFit.Of(model, checkpoint).Fill();
             model.Module.eval();
+            CompanionFiles.Remember(model, folder);
             return model;
         }
         catch
@@ -78,16 +83,44 @@ public static class Hub
     }
 
     /// <summary>
-    /// Writes <c>config.json</c> and <c>model.safetensors</c> as transformers does: its names, tied weights once, and whatever else the
-    /// configuration of a loaded model held.
+    /// Writes <c>config.json</c> and <c>model.safetensors</c> as transformers does: its names, tied weights once, whatever else the configuration of
+    /// a loaded model held, and the files (tokenizer, generation settings, image processing) that lay beside the weights it was loaded from.
     /// </summary>
+    /// <remarks>
+    /// Everything is written into a temporary folder inside <paramref name="folder"/> first; only when all of it is on the disk do the files take
+    /// their names. A save that fails leaves what was there before. Files of other names are left alone.
+    /// </remarks>
     /// <param name="model">The model.</param>
-    /// <param name="folder">Created if need be; files of these names are replaced, each only when complete.</param>
-    public static void Save(IHubModel model, string folder)
+    /// <param name="folder">Created if need be.</param>
+    /// <param name="maxShardSize">
+    /// Most bytes of tensors in one file. A larger model is written as <c>model-00001-of-00002.safetensors</c>, ... with
+    /// <c>model.safetensors.index.json</c>; a tensor larger than this has a file of its own.
+    /// </param>
+    /// <exception cref="ArgumentOutOfRangeException">The size is not positive.</exception>
+    /// <exception cref="IOException">The disk refuses.</exception>
+    public static void Save(IHubModel model, string folder, long maxShardSize = DefaultShardSize)
     {
         ArgumentNullException.ThrowIfNull(model);
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        ArgumentOutOfRangeException.ThrowIfLessThan(maxShardSize, 1);
         using var scope = NewDisposeScope(); // of the views among the parameters
         var parameters = model.HubParameters();
+        FolderReplacement.Write(
+            folder,
+            staging =>
+            {
+                foreach (var (name, bytes) in CompanionFiles.Of(model))
+                    staging.Write(name, stream => stream.Write(bytes));
+                CheckpointShards.Write(staging, parameters, maxShardSize);
+                byte[] config = JsonSerializer.SerializeToUtf8Bytes(SavedConfig(model, parameters), Readable);
+                staging.Write(ConfigFile, stream => stream.Write(config));
+            },
+            CheckpointShards.IsWeightFile
+        );
+    }
+
+    private static JsonObject SavedConfig(IHubModel model, IReadOnlyDictionary<string, Tensor> parameters)
+    {
         var json = model.ConfigExtras?.DeepClone().AsObject() ?? [];
         foreach (var (name, value) in model.ToHubConfig())
             json[name] = value?.DeepClone();
@@ -95,18 +128,9 @@ public static class Hub
         var type = parameters.Values.First(tensor => tensor.is_floating_point()).dtype;
         json.Remove("torch_dtype");
         json["dtype"] = TypeNames.First(pair => pair.Value == type).Key;
-        var sorted = new JsonObject(
+        return new JsonObject(
             json.OrderBy(pair => pair.Key, StringComparer.Ordinal)
                 .Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone()))
-        );
-        SafeTensorsWriter.Write(
-            Path.Combine(folder, Checkpoint.SingleFile),
-            parameters.Select(pair => (pair.Key, pair.Value)),
-            new Dictionary<string, string> { ["format"] = "pt" }
-        );
-        AtomicFile.Write(
-            Path.Combine(folder, ConfigFile),
-            stream => stream.Write(JsonSerializer.SerializeToUtf8Bytes(sorted, Readable))
         );
     }
 
@@ -142,69 +166,6 @@ public static class Hub
             ?? throw new NotSupportedException(
                 $"'{path}' asks for the architecture '{architecture}'. Of {family.ModelType} these are supported: {string.Join(", ", family.Architectures.Select(candidate => candidate.Name))}."
             );
-    }
-
-    /// <summary>Pairs the model's parameters with the file's tensors and refuses the whole unless everything fits.</summary>
-    private static Dictionary<string, string> Match(IHubModel model, ICheckpoint checkpoint)
-    {
-        using var scope = NewDisposeScope();
-        var wanted = model.HubParameters();
-        var pairs = new Dictionary<string, string>(StringComparer.Ordinal);
-        var unexpected = new List<string>();
-        var shapes = new List<string>();
-        foreach (var (name, entry) in checkpoint.Entries)
-        {
-            string canonical = model.CanonicalName(name);
-            if (!wanted.TryGetValue(canonical, out var parameter))
-            {
-                if (!model.IsHarmlessExtra(canonical) && !model.TiedNames.ContainsKey(canonical))
-                    unexpected.Add($"{name} {entry.Description}");
-            }
-            else if (!entry.Shape.SequenceEqual(parameter.shape))
-                shapes.Add($"{name} is {entry.Description}, expected {Shapes.Describe(parameter)}");
-            else
-                pairs[canonical] = name;
-        }
-        string[] missing =
-        [
-            .. wanted
-                .Where(pair =>
-                    !pairs.ContainsKey(pair.Key) && !checkpoint.Entries.Keys.Any(name => model.CanonicalName(name) == pair.Key)
-                )
-                .Select(pair => $"{pair.Key} {Shapes.Describe(pair.Value)}"),
-        ];
-        return missing.Length + unexpected.Count + shapes.Count == 0
-            ? pairs
-            : throw new CheckpointMismatchException(checkpoint.Path, model.Architecture, missing, unexpected, shapes);
-    }
-
-    private static void Fill(IHubModel model, Dictionary<string, string> pairs, ICheckpoint checkpoint)
-    {
-        using var scope = NewDisposeScope();
-        using var guard = no_grad();
-        foreach (var (name, parameter) in model.HubParameters())
-        {
-            using var tensor = checkpoint.Read(pairs[name]);
-            parameter.copy_(tensor);
-        }
-    }
-
-    /// <summary>Refuses a checkpoint whose configuration ties tensors that differ in the file: loading it either way would be a guess.</summary>
-    private static void CheckTied(IHubModel model, Dictionary<string, string> pairs, ICheckpoint checkpoint)
-    {
-        foreach (string name in checkpoint.Entries.Keys)
-        {
-            if (!model.TiedNames.TryGetValue(model.CanonicalName(name), out string? source))
-                continue;
-            using var scope = NewDisposeScope();
-            var second = checkpoint.Read(name);
-            var first = checkpoint.Read(pairs[source]);
-            if (!first.shape.SequenceEqual(second.shape) || !first.eq(second).all().ToBoolean())
-                throw new ArgumentException(
-                    $"'{checkpoint.Path}' holds '{name}', which differs from '{pairs[source]}', but its {ConfigFile} ties the two. "
-                        + "Set tie_word_embeddings to false there to use both."
-                );
-        }
     }
 
     private static ScalarType? DeclaredType(ConfigReader reader) =>

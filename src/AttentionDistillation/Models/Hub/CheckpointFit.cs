@@ -1,0 +1,100 @@
+using AttentionDistillation.Tensors;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace AttentionDistillation.Models.Hub;
+
+/// <summary>A model and the checkpoint whose tensors fit it, one for one.</summary>
+internal sealed class CheckpointFit
+{
+    private const int ComparedBytes = 1 << 26;
+
+    private readonly IReadOnlyDictionary<string, Tensor> wanted;
+    private readonly Dictionary<string, string> pairs;
+    private readonly ICheckpoint checkpoint;
+
+    private CheckpointFit(IReadOnlyDictionary<string, Tensor> wanted, Dictionary<string, string> pairs, ICheckpoint checkpoint) =>
+        (this.wanted, this.pairs, this.checkpoint) = (wanted, pairs, checkpoint);
+
+    /// <summary>Pairs the model's tensors with the file's and refuses the whole unless everything fits.</summary>
+    /// <exception cref="CheckpointMismatchException">Tensors are missing, unexpected or of the wrong shape; the message lists all of them.</exception>
+    /// <exception cref="ArgumentException">Tensors that the configuration ties differ in the file.</exception>
+    public static CheckpointFit Of(IHubModel model, ICheckpoint checkpoint)
+    {
+        var wanted = model.HubParameters();
+        var pairs = new Dictionary<string, string>(StringComparer.Ordinal);
+        var found = new HashSet<string>(StringComparer.Ordinal);
+        var unexpected = new List<string>();
+        var shapes = new List<string>();
+        foreach (var (name, entry) in checkpoint.Entries)
+        {
+            string canonical = model.CanonicalName(name);
+            if (!wanted.TryGetValue(canonical, out var parameter))
+            {
+                if (!model.IsHarmlessExtra(canonical) && !model.TiedNames.ContainsKey(canonical))
+                    unexpected.Add($"{name} {entry.Description}");
+                continue;
+            }
+            if (!found.Add(canonical))
+                unexpected.Add($"{name} {entry.Description} (a second tensor of {canonical})");
+            else if (!entry.Shape.SequenceEqual(parameter.shape))
+                shapes.Add($"{name} is {entry.Description}, expected {Shapes.Describe(parameter)}");
+            else
+                pairs[canonical] = name;
+        }
+        string[] missing =
+        [
+            .. wanted.Where(pair => !found.Contains(pair.Key)).Select(pair => $"{pair.Key} {Shapes.Describe(pair.Value)}"),
+        ];
+        if (missing.Length + unexpected.Count + shapes.Count > 0)
+            throw new CheckpointMismatchException(checkpoint.Path, model.Architecture, missing, unexpected, shapes);
+        var fit = new CheckpointFit(wanted, pairs, checkpoint);
+        fit.CheckTied(model);
+        return fit;
+    }
+
+    /// <summary>Copies the file's tensors into the model's, one after another.</summary>
+    public void Fill()
+    {
+        foreach (var (name, tensor) in wanted)
+            checkpoint.CopyTo(pairs[name], tensor);
+    }
+
+    /// <summary>Refuses a checkpoint whose configuration ties tensors that differ in the file: loading it either way would be a guess.</summary>
+    private void CheckTied(IHubModel model)
+    {
+        foreach (string name in checkpoint.Entries.Keys)
+            if (
+                model.TiedNames.TryGetValue(model.CanonicalName(name), out string? source)
+                && pairs.TryGetValue(source, out string? first)
+                && !Same(first, name)
+            )
+                throw new ArgumentException(
+                    $"'{checkpoint.Path}' holds '{name}', which differs from '{first}', but its {Hub.ConfigFile} ties the two. "
+                        + "Set tie_word_embeddings to false there to use both."
+                );
+    }
+
+    private bool Same(string first, string second)
+    {
+        var (one, two) = (checkpoint.Entries[first], checkpoint.Entries[second]);
+        if (!one.Shape.SequenceEqual(two.Shape))
+            return false;
+        // Where they lie: a word table is too large to copy twice only to compare it.
+        if (one.Type == two.Type && SameBytes(first, second, one.Length))
+            return true;
+        using var scope = NewDisposeScope();
+        return checkpoint.Read(first).eq(checkpoint.Read(second)).all().ToBoolean();
+    }
+
+    private bool SameBytes(string first, string second, long length)
+    {
+        for (long done = 0; done < length; done += ComparedBytes)
+        {
+            int part = (int)Math.Min(ComparedBytes, length - done);
+            if (!checkpoint.Bytes(first, done, part).SequenceEqual(checkpoint.Bytes(second, done, part)))
+                return false;
+        }
+        return true;
+    }
+}
