@@ -75,7 +75,13 @@ public sealed class LearningTests
     public void AUNetLearnsToPredictNoise()
     {
         using var scope = NewDisposeScope();
-        var config = LatentDiffusionUNetConfig.Tiny with { InputChannels = 1, OutputChannels = 1, ContextWidth = null, Classes = Classes };
+        var config = LatentDiffusionUNetConfig.Tiny with
+        {
+            InputChannels = 1,
+            OutputChannels = 1,
+            ContextWidth = null,
+            Classes = Classes,
+        };
         using var model = new LatentDiffusionUNet(config, 1);
         var generator = new Generator(3, CPU);
         var schedule = NoiseSchedule.Cosine(100);
