@@ -83,7 +83,11 @@ public sealed class JointTransformerBlock : nn.Module<Tensor, Tensor, DenoiserIn
         Layer = number;
         image = new JointStream(config, false, layers);
         text = new JointStream(config, isLast, layers);
-        (imageQuery, imageKey, imageValue) = (layers.Linear(width, width), layers.Linear(width, width), layers.Linear(width, width));
+        (imageQuery, imageKey, imageValue) = (
+            layers.Linear(width, width),
+            layers.Linear(width, width),
+            layers.Linear(width, width)
+        );
         imageOutput = layers.Linear(width, width);
         (textQuery, textKey, textValue) = (layers.Linear(width, width), layers.Linear(width, width), layers.Linear(width, width));
         textOutput = isLast ? null : layers.Linear(width, width);
