@@ -11,7 +11,7 @@ namespace AttentionDistillation.Tests.Models.Diffusion;
 public sealed class LearningTests
 {
     private const int Classes = 4;
-    private const int Batch = 32;
+    private const int Batch = 16;
 
     [Fact]
     public void ATransformerLearnsAFlowAndDrawsTheClassAsked()
@@ -79,6 +79,8 @@ public sealed class LearningTests
         {
             InputChannels = 1,
             OutputChannels = 1,
+            Levels = [new(8, 0, 1, 1), new(16, 1, 2, 1)],
+            NormGroups = 4,
             ContextWidth = null,
             Classes = Classes,
         };
@@ -87,7 +89,7 @@ public sealed class LearningTests
         var schedule = NoiseSchedule.Cosine(100);
         double error = Train(
             model,
-            120,
+            100,
             () =>
             {
                 var labels = randint(0, Classes, [Batch], dtype: ScalarType.Int64, generator: generator);
