@@ -35,6 +35,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     /// </param>
     /// <param name="hasBias">Whether the projections have biases.</param>
     /// <param name="headWidth">D, where H x D is not the width, as in pruned models; null means width / heads.</param>
+    /// <param name="outputHasBias">Whether the output projection has one; null means <paramref name="hasBias"/>.</param>
     /// <exception cref="ArgumentException">The heads do not divide the width, or a number is out of its range.</exception>
     public MultiHeadAttention(
         long width,
@@ -45,7 +46,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         bool isCausal = false,
         long? contextWidth = null,
         bool hasBias = true,
-        long? headWidth = null
+        long? headWidth = null,
+        bool? outputHasBias = null
     )
         : base(nameof(MultiHeadAttention))
     {
@@ -65,7 +67,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         }
         else
             queryKeyValue = layers.Linear(width, QueryKeyValueNames.Length * inner, hasBias);
-        output = layers.Linear(inner, width, hasBias);
+        output = layers.Linear(inner, width, outputHasBias ?? hasBias);
         this.dropout = dropout;
         (Heads, Width, Layer, IsCausal) = (heads, width, layer, isCausal);
         RegisterComponents();

@@ -4,19 +4,6 @@ using static TorchSharp.torch;
 
 namespace AttentionDistillation.Losses;
 
-/// <summary>Which way the divergence of span distributions points.</summary>
-public enum SpanDivergence
-{
-    /// <summary>KL(teacher || student).</summary>
-    Forward,
-
-    /// <summary>KL(student || teacher).</summary>
-    Reverse,
-
-    /// <summary>The sum of both.</summary>
-    Symmetric,
-}
-
 /// <summary>Losses of extractive question answering: distributions over the L positions for an answer's first and last token.</summary>
 public static class SpanPrediction
 {
@@ -54,44 +41,18 @@ public static class SpanPrediction
         Tensor studentLogits,
         Tensor? mask,
         double temperature = 1.0,
-        SpanDivergence direction = SpanDivergence.Forward
+        DivergenceDirection direction = DivergenceDirection.Forward
     )
     {
         Shapes.Require(teacherLogits, "[B, L]");
         Shapes.RequireExact(studentLogits, teacherLogits.shape);
-        if (!(temperature > 0.0) || double.IsInfinity(temperature))
-            throw new ArgumentException($"The temperature must be a positive number, but is {temperature}.", nameof(temperature));
         if (mask is not null)
             Shapes.RequireExact(mask, teacherLogits.shape);
         using var scope = NewDisposeScope();
-        var type = studentLogits.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
-        var (teacher, student) = (Logs(teacherLogits.detach()), Logs(studentLogits));
-        var rows = direction switch
-        {
-            SpanDivergence.Forward => Kl(teacher, student),
-            SpanDivergence.Reverse => Kl(student, teacher),
-            SpanDivergence.Symmetric => Kl(teacher, student) + Kl(student, teacher),
-            _ => throw new ArgumentException($"Direction {(int)direction} is unknown. Use Forward, Reverse or Symmetric."),
-        };
-        return (rows * (temperature * temperature)).MoveToOuterDisposeScope();
+        var options = DivergenceOptions.Default with { Temperature = temperature, Direction = direction };
+        return Divergences.KlRows(Chosen(teacherLogits), Chosen(studentLogits), options).MoveToOuterDisposeScope();
 
-        Tensor Logs(Tensor logits)
-        {
-            var scaled = logits.to(type) / temperature;
-            return nn.functional.log_softmax(
-                mask is null ? scaled : scaled.masked_fill(mask.logical_not(), double.NegativeInfinity),
-                -1
-            );
-        }
-
-        // Positions that leave both distributions hold -inf - -inf; they are filled on both sides so that no gradient is NaN.
-        Tensor Kl(Tensor first, Tensor second)
-        {
-            if (mask is null)
-                return (first.exp() * (first - second)).sum(-1);
-            var left = mask.logical_not();
-            return (first.exp() * (first.masked_fill(left, 0.0) - second.masked_fill(left, 0.0))).masked_fill(left, 0.0).sum(-1);
-        }
+        Tensor Chosen(Tensor logits) => mask is null ? logits : logits.masked_fill(mask.logical_not(), double.NegativeInfinity);
     }
 
     private static Tensor OneEnd(Tensor logits, Tensor gold)

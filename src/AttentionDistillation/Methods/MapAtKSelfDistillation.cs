@@ -50,7 +50,7 @@ public sealed record MapAtKOptions
     public double Temperature { get; init; } = 2.0;
 
     /// <summary>Which way the divergence points.</summary>
-    public SpanDivergence Direction { get; init; } = SpanDivergence.Forward;
+    public DivergenceDirection Direction { get; init; } = DivergenceDirection.Forward;
 
     /// <summary>Weight of the cross-entropy; 0 leaves it out.</summary>
     public double CrossEntropyWeight { get; init; } = 1.0;

@@ -52,9 +52,6 @@ public sealed record TransformerConditions
 /// </remarks>
 public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, TransformerConditions, ForwardTrace?, Tensor>, IHubModel
 {
-    /// <summary>Standard deviation of class vectors at the start (Peebles and Xie 2023, their code).</summary>
-    private const double ClassDeviation = 0.02;
-
     private readonly Conv2d patches;
     private readonly TimestepEmbedding timeEmbedding;
     private readonly Embedding? classEmbedding;
@@ -86,7 +83,7 @@ public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, Transformer
         {
             classEmbedding = layers.Embedding(config.Classes + 1, width);
             using var guard = no_grad();
-            classEmbedding.weight!.mul_(ClassDeviation);
+            classEmbedding.weight!.mul_(config.ClassDeviation);
         }
         if (config.Positions == TokenPositions.Learned)
         {
@@ -249,7 +246,9 @@ public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, Transformer
     {
         using var scope = NewDisposeScope();
         var images = sample.dim() == 5 ? sample.transpose(1, 2).flatten(0, 1) : sample;
-        var tokens = SpatialTransformer.Tokens(patches.call(images)).reshape(sample.size(0), -1, Config.HiddenSize);
+        var tokens = SpatialTransformer
+            .Tokens(ImageLayout.Convolve(patches, images))
+            .reshape(sample.size(0), -1, Config.HiddenSize);
         if (placeTable is not null)
         {
             var places = placeTable.unsqueeze(0);

@@ -105,7 +105,7 @@ public sealed class JointDiffusionTransformer : nn.Module<Tensor, Tensor, JointC
         long patch = Config.PatchSize,
             rows = sample.size(2) / patch,
             columns = sample.size(3) / patch;
-        var image = SpatialTransformer.Tokens(patches.call(sample)) + Middle(sample, rows, columns);
+        var image = SpatialTransformer.Tokens(ImageLayout.Convolve(patches, sample)) + Middle(sample, rows, columns);
         var condition = timeEmbedding.call(times) + textEmbedding.call(conditions.Pooled);
         trace?.RecordFeature(DiffusionTransformer.ConditioningFeature, condition);
         trace?.RecordHidden(0, image);

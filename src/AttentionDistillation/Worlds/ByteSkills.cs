@@ -51,7 +51,10 @@ public sealed class ByteSkills
     public ByteSkills(int length)
     {
         if (length < 24)
-            throw new ArgumentException($"A row needs at least 24 bytes, so that every problem fits, but has {length}.", nameof(length));
+            throw new ArgumentException(
+                $"A row needs at least 24 bytes, so that every problem fits, but has {length}.",
+                nameof(length)
+            );
         Length = length;
     }
 

@@ -68,7 +68,10 @@ public sealed class GlueTask
         ArgumentException.ThrowIfNullOrEmpty(folder);
         ArgumentNullException.ThrowIfNull(tokens);
         if (!Known.TryGetValue(name, out var layout))
-            throw new ArgumentException($"'{name}' is no task that can be read. Those are: {string.Join(", ", Names)}.", nameof(name));
+            throw new ArgumentException(
+                $"'{name}' is no task that can be read. Those are: {string.Join(", ", Names)}.",
+                nameof(name)
+            );
         string place = Path.Combine(folder, name);
         return new GlueTask(
             name,

@@ -103,7 +103,9 @@ public sealed class TextWindows
         ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(length, 1);
         if (available <= length)
-            throw new ArgumentException($"A window has {length} tokens and the one that follows, but this part of the text has {available}.");
+            throw new ArgumentException(
+                $"A window has {length} tokens and the one that follows, but this part of the text has {available}."
+            );
     }
 
     private Batch Make(int[] starts, int length)

@@ -38,9 +38,9 @@ internal static class MapAtKGoldens
             Temperature = inputs.Number("temperature", defaults.Temperature),
             Direction = inputs.Text("kind", "fw") switch
             {
-                "fw" => SpanDivergence.Forward,
-                "rv" => SpanDivergence.Reverse,
-                "sym" => SpanDivergence.Symmetric,
+                "fw" => DivergenceDirection.Forward,
+                "rv" => DivergenceDirection.Reverse,
+                "sym" => DivergenceDirection.Symmetric,
                 var other => throw new NotSupportedException($"Unknown kind '{other}'."),
             },
             CrossEntropyWeight = inputs.Number("alpha_ce", defaults.CrossEntropyWeight),

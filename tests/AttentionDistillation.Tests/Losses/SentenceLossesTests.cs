@@ -85,10 +85,10 @@ public class SentenceLossesTests
     }
 
     [Theory]
-    [InlineData(SpanDivergence.Forward)]
-    [InlineData(SpanDivergence.Reverse)]
-    [InlineData(SpanDivergence.Symmetric)]
-    public void SpanDivergencesLeavePaddingOut(SpanDivergence direction)
+    [InlineData(DivergenceDirection.Forward)]
+    [InlineData(DivergenceDirection.Reverse)]
+    [InlineData(DivergenceDirection.Symmetric)]
+    public void SpanDivergencesLeavePaddingOut(DivergenceDirection direction)
     {
         var random = new RandomTensors(3);
         var (teacher, student) = (random.Normal(2, 6), random.Normal(2, 6));
@@ -106,7 +106,7 @@ public class SentenceLossesTests
         var random = new RandomTensors(4);
         var (a, b) = (random.Normal(3, 5), random.Normal(3, 5));
         var forward = SpanPrediction.DivergenceRows(a, b, null);
-        Check.Close(forward, SpanPrediction.DivergenceRows(b, a, null, 1.0, SpanDivergence.Reverse), 1e-12);
+        Check.Close(forward, SpanPrediction.DivergenceRows(b, a, null, 1.0, DivergenceDirection.Reverse), 1e-12);
         Check.Close(forward.mean(), Divergences.KlDivergence(a, b, null), 1e-12);
     }
 

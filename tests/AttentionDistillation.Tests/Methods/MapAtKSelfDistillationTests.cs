@@ -85,7 +85,7 @@ public class MapAtKSelfDistillationTests
             K = 4,
             Context = 2,
             Scope = scope,
-            Direction = SpanDivergence.Symmetric,
+            Direction = DivergenceDirection.Symmetric,
         };
         var mask = RandomTensors.Mask(12, 12, 9, 12);
         Check.Gradients(

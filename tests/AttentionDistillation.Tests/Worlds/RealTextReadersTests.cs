@@ -30,7 +30,11 @@ public class RealTextReadersTests
         Assert.InRange(asked, 4, 40);
         Assert.Equal(5, TextShards.Open(folder.Path, Tokens, 10, 5).Count);
         Assert.Throws<DirectoryNotFoundException>(() => TextShards.Open(Path.Combine(folder.Path, "none"), Tokens, 10));
-        Assert.Contains("[MASK]", Assert.Throws<ArgumentException>(() => SpecialTokens.OfBert(["[PAD]", "[CLS]", "[SEP]"], _ => [])).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "[MASK]",
+            Assert.Throws<ArgumentException>(() => SpecialTokens.OfBert(["[PAD]", "[CLS]", "[SEP]"], _ => [])).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -42,7 +46,12 @@ public class RealTextReadersTests
             Directory.CreateDirectory(Path.Combine(folder.Path, task));
             File.WriteAllLines(Path.Combine(folder.Path, task, file), lines);
         }
-        string[] pairs = ["index\tsentence1\tsentence2\tgold_label", "0\tthe cat\tthe mat\tneutral", "1\tthe mat sat\tcat\tentailment"];
+        string[] pairs =
+        [
+            "index\tsentence1\tsentence2\tgold_label",
+            "0\tthe cat\tthe mat\tneutral",
+            "1\tthe mat sat\tcat\tentailment",
+        ];
         Write("MNLI", "train.tsv", pairs);
         Write("MNLI", "dev_matched.tsv", pairs);
         var task = GlueTask.Read(folder.Path, "MNLI", Tokens);
@@ -59,9 +68,17 @@ public class RealTextReadersTests
         Assert.Equal(2, GlueTask.Read(folder.Path, "CoLA", Tokens).TrainCount);
 
         Write("RTE", "train.tsv", "index\tsentence1\tsentence2\tlabel", "0\tthe\tcat\tmaybe");
-        Assert.Contains("maybe", Assert.Throws<InvalidDataException>(() => GlueTask.Read(folder.Path, "RTE", Tokens)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "maybe",
+            Assert.Throws<InvalidDataException>(() => GlueTask.Read(folder.Path, "RTE", Tokens)).Message,
+            StringComparison.Ordinal
+        );
         Write("SST-2", "train.tsv", "text\tlabel", "the\t1");
-        Assert.Contains("'sentence'", Assert.Throws<InvalidDataException>(() => GlueTask.Read(folder.Path, "SST-2", Tokens)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "'sentence'",
+            Assert.Throws<InvalidDataException>(() => GlueTask.Read(folder.Path, "SST-2", Tokens)).Message,
+            StringComparison.Ordinal
+        );
         Assert.Throws<FileNotFoundException>(() => GlueTask.Read(folder.Path, "QNLI", Tokens));
         Assert.Throws<ArgumentException>(() => GlueTask.Read(folder.Path, "WNLI", Tokens));
     }

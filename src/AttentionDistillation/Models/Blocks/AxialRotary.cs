@@ -24,7 +24,10 @@ public sealed class AxialRotary
     public AxialRotary(long frames, long rows, long columns, long headWidth, double period = 10_000.0)
     {
         if (headWidth < 2 || headWidth % 2 != 0)
-            throw new ArgumentException($"Rotary positions turn pairs of channels, but the head width is {headWidth}.", nameof(headWidth));
+            throw new ArgumentException(
+                $"Rotary positions turn pairs of channels, but the head width is {headWidth}.",
+                nameof(headWidth)
+            );
         if (frames < 1 || rows < 1 || columns < 1)
             throw new ArgumentException($"The grid must be at least 1 x 1 x 1, but is {frames} x {rows} x {columns}.");
         (Frames, Rows, Columns, HeadWidth, this.period) = (frames, rows, columns, headWidth, period);
@@ -59,17 +62,23 @@ public sealed class AxialRotary
         using var scope = NewDisposeScope();
         var type = heads.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
         var (cosine, sine) = Table(firstFrame, length / area, heads.device, type);
-        var pairs = heads.to(type).unflatten(-1, [HeadWidth / 2, 2]);
+        var pairs = heads.to(type).unflatten(3, [HeadWidth / 2, 2]);
         var (even, odd) = (pairs.select(-1, 0), pairs.select(-1, 1));
         var turned = stack([even * cosine - odd * sine, even * sine + odd * cosine], -1);
-        return turned.flatten(-2).to(heads.dtype).MoveToOuterDisposeScope();
+        return turned.flatten(3).to(heads.dtype).MoveToOuterDisposeScope();
     }
 
     // The whole grid's table is asked for at every layer and step, so it is kept.
     private (Tensor Cosine, Tensor Sine) Table(long firstFrame, long frames, Device device, ScalarType type)
     {
         bool whole = firstFrame == 0 && frames == Frames;
-        if (whole && cached is { } table && table.Type == type && table.Device.type == device.type && table.Device.index == device.index)
+        if (
+            whole
+            && cached is { } table
+            && table.Type == type
+            && table.Device.type == device.type
+            && table.Device.index == device.index
+        )
             return (table.Cosine, table.Sine);
         using var guard = no_grad();
         var angles = Angles(firstFrame, frames, device);

@@ -23,9 +23,7 @@ public sealed class HeadIntervention
         if (
             references is not null
             && (
-                references.dim() is not (3 or 4)
-                || references.size(0) != factors.size(0)
-                || references.size(1) != factors.size(1)
+                references.dim() is not (3 or 4) || references.size(0) != factors.size(0) || references.size(1) != factors.size(1)
             )
         )
             throw new ArgumentException(
@@ -74,6 +72,6 @@ public sealed class HeadIntervention
         var withdrawn = Factors[layer].neg().add(1.0);
         var references = References[layer].to(withdrawn.dtype);
         withdrawn = references.dim() == 2 ? withdrawn.view(-1, 1) : withdrawn.view(-1, 1, 1);
-        return (references * withdrawn).sum(0).to(type).MoveToOuterDisposeScope();
+        return (references * withdrawn).sum([0L]).to(type).MoveToOuterDisposeScope();
     }
 }
