@@ -228,3 +228,22 @@ type Plot private () =
     /// <param name="xTitle">Default "Sequence length (tokens)".</param>
     static member costAgainstLength(points: CostPoint seq, ?title: string, ?xTitle: string) : GenericChart =
         PlotSeries.cost points (defaultArg title "Cost against length") (defaultArg xTitle "Sequence length (tokens)")
+
+    /// <summary>Quality against cost: a point each, and the front of those that none at the same cost or below beats.</summary>
+    /// <param name="points">Group, label, cost and quality; points that are not finite are left out.</param>
+    /// <param name="quantity">Name and unit of the quality, for example "Loss (nats)".</param>
+    /// <param name="higherIsBetter">True for accuracies, false for losses.</param>
+    /// <param name="title">Heading.</param>
+    /// <param name="xTitle">Name and unit of the cost. Default "Parameters".</param>
+    /// <param name="logX">Logarithmic costs.</param>
+    /// <exception cref="System.ArgumentException">There is no finite point.</exception>
+    static member front
+        (points: FrontPoint seq, quantity: string, higherIsBetter: bool, ?title: string, ?xTitle: string, ?logX: bool)
+        : GenericChart =
+        PlotFront.front
+            points
+            quantity
+            higherIsBetter
+            (defaultArg title "Quality against cost")
+            (defaultArg xTitle "Parameters")
+            (defaultArg logX false)

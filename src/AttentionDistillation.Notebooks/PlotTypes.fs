@@ -34,6 +34,14 @@ type CostPoint = {
     Value: float
 }
 
+/// What something costs and how good it is: a model of a search, a row of a study. `Label` shows where the mouse rests.
+type FrontPoint = {
+    Group: string
+    Label: string
+    Cost: float
+    Quality: float
+}
+
 /// How a distribution is drawn.
 [<RequireQualifiedAccess>]
 type DistributionStyle =

@@ -5,4 +5,4 @@ namespace AttentionDistillation.Benchmarks;
 /// <param name="Usage">Its options.</param>
 /// <param name="Purpose">What it measures, in one sentence.</param>
 /// <param name="Run">Runs it on the options; the exit code.</param>
-internal sealed record BenchmarkCommand(string Name, string Usage, string Purpose, Func<string[], int> Run);
+internal sealed record BenchmarkCommand(string Name, string Usage, string Purpose, Func<Arguments, int> Run);

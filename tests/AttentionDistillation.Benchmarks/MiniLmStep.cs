@@ -41,13 +41,9 @@ internal static class MiniLmStep
             Run
         );
 
-    internal static int Run(string[] arguments)
+    internal static int Run(Arguments arguments)
     {
-        string? Option(string name)
-        {
-            int at = Array.IndexOf(arguments, name);
-            return at >= 0 && at + 1 < arguments.Length ? arguments[at + 1] : null;
-        }
+        string? Option(string name) => arguments[name[2..]];
         var device = Devices.Resolve(Option("--device"));
         bool onCuda = device.type == DeviceType.CUDA;
         string[] shapes = (Option("--shapes") ?? (onCuda ? "256x128,64x512,64x512p" : "4x16,4x16p")).Split(',');

@@ -240,3 +240,27 @@ let ``wrong input is refused with a remedy`` () =
     Assert.Contains("[4]", message (fun () -> Plot.attentionMap tensor))
     use batch = torch.zeros (2L, 1L, 3L, 3L)
     Assert.Contains("batch = 0 to 1", message (fun () -> Plot.attentionMap (batch, batch = 2)))
+
+[<Fact>]
+let ``the front holds what nothing cheaper beats`` () =
+    let point label cost quality : FrontPoint = {
+        Group = "all"
+        Label = label
+        Cost = cost
+        Quality = quality
+    }
+
+    let points = [
+        point "a" 1.0 0.5
+        point "b" 2.0 0.4
+        point "c" 3.0 0.45
+        point "d" 4.0 0.1
+        point "broken" nan 0.0
+    ]
+
+    let figure = parse (Plot.front (points, "Loss", higherIsBetter = false))
+    Assert.Equal<string[]>([| "a"; "b"; "d" |], strings ((trace 0 figure).GetProperty "text"))
+    Assert.Equal(4, (strings ((trace 1 figure).GetProperty "text")).Length)
+    let better = parse (Plot.front (points, "Accuracy", higherIsBetter = true))
+    Assert.Equal<string[]>([| "a" |], strings ((trace 0 better).GetProperty "text"))
+    Assert.Contains("finite points", message (fun () -> Plot.front ([ point "x" nan nan ], "Loss", true)))

@@ -13,14 +13,7 @@ public static class AttentionMask
     /// <param name="keys">S.</param>
     /// <param name="device">Where the result lives.</param>
     /// <param name="window">Keys that a query of a causal call sees at most: its own and those just before; null for all.</param>
-    public static Tensor? Allowed(
-        Tensor? mask,
-        bool isCausal,
-        long queries,
-        long keys,
-        Device device,
-        long? window = null
-    )
+    public static Tensor? Allowed(Tensor? mask, bool isCausal, long queries, long keys, Device device, long? window = null)
     {
         if (mask is null && !isCausal)
             return null;

@@ -127,7 +127,8 @@ public sealed class AttentionState : IHtmlValue
     }
 
     /// <summary>The same call cut off from the graph of gradients.</summary>
-    public AttentionState Detach() => new(Query.detach(), Key.detach(), Value.detach(), Mask, IsCausal, Scale, Bias?.detach(), Window);
+    public AttentionState Detach() =>
+        new(Query.detach(), Key.detach(), Value.detach(), Mask, IsCausal, Scale, Bias?.detach(), Window);
 
     /// <summary>Shapes in words, and a small map of each head of the first example.</summary>
     public string ToHtml()

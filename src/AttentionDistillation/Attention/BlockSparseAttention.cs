@@ -43,12 +43,7 @@ public sealed class BlockSparseAttention : IAttentionForm
         if (possible is not null)
             allowed = allowed.logical_and(possible);
         var blind = allowed.any(-1, keepdim: true).logical_not();
-        var mixed = FullAttention.Instance.Mix(
-            call with
-            {
-                Visibility = new KernelVisibility(allowed.logical_or(blind), false),
-            }
-        );
+        var mixed = FullAttention.Instance.Mix(call with { Visibility = new KernelVisibility(allowed.logical_or(blind), false) });
         return mixed.masked_fill(blind, 0.0).MoveToOuterDisposeScope();
     }
 

@@ -6,8 +6,8 @@ namespace AttentionDistillation.Losses;
 public enum RelationForm
 {
     /// <summary>
-    /// By size and device: <see cref="Dense"/> for short sequences; where maps would be large <see cref="Blockwise"/> on the CPU, elsewhere
-    /// <see cref="Fused"/>, or block-wise where no attention kernel serves the call.
+    /// By device, dtype, width and size: on CUDA in half precision <see cref="Fused"/>; else <see cref="Dense"/> for short sequences, and
+    /// <see cref="Blockwise"/> where maps would be large.
     /// </summary>
     Auto,
 
@@ -18,8 +18,8 @@ public enum RelationForm
     Blockwise,
 
     /// <summary>
-    /// By attention outputs and log-sum-exps of attention kernels: maps exist nowhere, memory grows with L + S. Block-wise where no kernel
-    /// serves the call.
+    /// By kernels: maps exist nowhere, memory grows with L + S. On CUDA in bfloat16 and float16 kernels of our own for heads up to 128 wide, and
+    /// libtorch's attention kernels for wider ones; on the CPU libtorch's. Block-wise where no kernel serves the call.
     /// </summary>
     Fused,
 }

@@ -64,7 +64,7 @@ public static class AttentionRelations
         var sizes = empty(relation.StudentQuery.shape[..3], dtype: relation.Accumulator, device: relation.StudentQuery.device);
         var weights = MaskedReductions.RowWeights(valid, sizes, options.Reduction);
         bool learns = is_grad_enabled() && (relation.StudentQuery.requires_grad || relation.StudentKey.requires_grad);
-        var (rows, queryGradient, keyGradient) = RowsAndGradients(relation, options, learns ? weights : null);
+        var (rows, queryGradient, keyGradient) = RowsAndGradients(relation, options, learns ? weights : null, valid is not null);
         var value = MaskedReductions.Mean(rows, valid, options.Reduction);
         return (
             learns
@@ -92,7 +92,9 @@ public static class AttentionRelations
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var relation = Inputs(teacherQuery, teacherKey, studentQuery, studentKey, mask, options);
-        var rows = IsDense(relation, options) ? DenseRelation.KlRows(relation) : RowsAndGradients(relation, options, null).Rows;
+        var rows = IsDense(relation, options)
+            ? DenseRelation.KlRows(relation)
+            : RowsAndGradients(relation, options, null, false).Rows;
         if (ValidRows(relation, options) is { } valid)
             rows = rows.masked_fill(valid.unsqueeze(1).logical_not(), 0.0);
         return rows.MoveToOuterDisposeScope();
@@ -214,19 +216,26 @@ public static class AttentionRelations
     {
         long mapSize = relation.StudentQuery.size(0) * relation.StudentQuery.size(1) * relation.Queries * relation.Keys;
         long largest = relation.StudentQuery.device_type == DeviceType.CPU ? LargestDenseMapOnCpu : LargestDenseMap;
-        return options.Form == RelationForm.Dense || (options.Form == RelationForm.Auto && mapSize <= largest);
+        return options.Form == RelationForm.Dense
+            || (options.Form == RelationForm.Auto && mapSize <= largest && !TiledRelation.Serves(relation));
     }
 
     private static (Tensor Rows, Tensor? QueryGradient, Tensor? KeyGradient) RowsAndGradients(
         RelationInputs relation,
         AttentionRelationOptions options,
-        Tensor? weights
+        Tensor? weights,
+        bool someDoNotCount
     )
     {
         // On the CPU blocks in the cache need four matrix products where kernels need ten, so kernels run there only when asked for.
         bool kernels =
             options.Form == RelationForm.Fused
             || (options.Form == RelationForm.Auto && relation.StudentQuery.device_type != DeviceType.CPU);
+        if (kernels && TiledRelation.Serves(relation))
+        {
+            var tiled = TiledRelation.Compute(relation, weights, someDoNotCount);
+            return (tiled.Rows, tiled.QueryGradient, tiled.KeyGradient);
+        }
         if (kernels && FusedRelation.Serves(relation))
         {
             var fused = FusedRelation.Compute(relation, weights);

@@ -193,9 +193,7 @@ public static class SubNetworkSearch
         double sign = higherIsBetter ? 1 : -1,
             best = double.NegativeInfinity;
         var front = new List<(SubNetwork, double, double)>();
-        foreach (
-            var candidate in candidates.OrderBy(item => item.Cost).ThenByDescending(item => sign * item.Score)
-        )
+        foreach (var candidate in candidates.OrderBy(item => item.Cost).ThenByDescending(item => sign * item.Score))
         {
             if (sign * candidate.Score <= best)
                 continue;

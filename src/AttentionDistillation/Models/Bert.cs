@@ -64,7 +64,8 @@ public sealed record BertConfig : TextEncoderConfig
             ClassifierDropout = reader.OptionalNumber("classifier_dropout", null),
         };
 
-    internal JsonObject ToJson() => EncoderConfigFormat.Write(this, "bert", ClassifierDropout).WithHeadWidth(this).WithLabels(this);
+    internal JsonObject ToJson() =>
+        EncoderConfigFormat.Write(this, "bert", ClassifierDropout).WithHeadWidth(this).WithLabels(this);
 }
 
 /// <summary>The bare Bert encoder; its output is the last hidden state [B, L, C] (<c>BertModel</c> in transformers).</summary>

@@ -163,7 +163,11 @@ public abstract record RotaryDecoderConfig : DecoderConfig
         base.Validate();
         Positive(IntermediateSize, nameof(IntermediateSize));
         if (HeadWidth is null && HiddenSize % Heads != 0)
-            throw Wrong(nameof(Heads), Heads, $"a divisor of {nameof(HiddenSize)} = {HiddenSize}, or {nameof(HeadWidth)} must be given");
+            throw Wrong(
+                nameof(Heads),
+                Heads,
+                $"a divisor of {nameof(HiddenSize)} = {HiddenSize}, or {nameof(HeadWidth)} must be given"
+            );
         Rotary.Validate(HeadSize);
     }
 }

@@ -40,9 +40,7 @@ public abstract class CausalLanguageModel : TextDecoder
     private protected override Tensor Head(Tensor hidden, DecoderInput input, ForwardTrace? trace)
     {
         long length = hidden.size(1);
-        return input.LastScores is { } last && last < length
-            ? Scores(hidden.narrow(1, length - last, last))
-            : Scores(hidden);
+        return input.LastScores is { } last && last < length ? Scores(hidden.narrow(1, length - last, last)) : Scores(hidden);
     }
 }
 

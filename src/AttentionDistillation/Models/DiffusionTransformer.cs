@@ -52,9 +52,6 @@ public sealed record TransformerConditions
 /// </remarks>
 public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, TransformerConditions, ForwardTrace?, Tensor>, IHubModel
 {
-    /// <summary>Standard deviation of class vectors at the start (Peebles and Xie 2023, their code).</summary>
-    private const double ClassDeviation = 0.02;
-
     private readonly Conv2d patches;
     private readonly TimestepEmbedding timeEmbedding;
     private readonly Embedding? classEmbedding;
@@ -86,7 +83,7 @@ public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, Transformer
         {
             classEmbedding = layers.Embedding(config.Classes + 1, width);
             using var guard = no_grad();
-            classEmbedding.weight!.mul_(ClassDeviation);
+            classEmbedding.weight!.mul_(config.ClassDeviation);
         }
         if (config.Positions == TokenPositions.Learned)
         {

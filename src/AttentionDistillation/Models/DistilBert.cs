@@ -94,7 +94,9 @@ public sealed record DistilBertConfig : TextEncoderConfig
             ["seq_classif_dropout"] = SequenceClassificationDropout,
             ["qa_dropout"] = QuestionAnsweringDropout,
             ["tie_word_embeddings"] = TieWordEmbeddings,
-        }.WithHeadWidth(this).WithLabels(this);
+        }
+            .WithHeadWidth(this)
+            .WithLabels(this);
 }
 
 /// <summary>The bare DistilBert encoder; its output is the last hidden state [B, L, C] (<c>DistilBertModel</c> in transformers).</summary>

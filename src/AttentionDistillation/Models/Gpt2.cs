@@ -82,11 +82,18 @@ public sealed record Gpt2Config : DecoderConfig
     /// <inheritdoc/>
     public override long BareParameterCount =>
         (VocabularySize + MaximumPositions) * HiddenSize
-        + Layers * (4 * HiddenSize * HiddenSize + 4 * HiddenSize + 2 * HiddenSize * InnerSize + InnerSize + HiddenSize + 4 * HiddenSize)
+        + Layers
+            * (
+                4 * HiddenSize * HiddenSize
+                + 4 * HiddenSize
+                + 2 * HiddenSize * InnerSize
+                + InnerSize
+                + HiddenSize
+                + 4 * HiddenSize
+            )
         + 2 * HiddenSize;
 
-    internal double ScaleOf(int layer) =>
-        (ScaleByWidth ? 1.0 / Math.Sqrt(HeadSize) : 1.0) / (ScaleByLayer ? layer + 1 : 1);
+    internal double ScaleOf(int layer) => (ScaleByWidth ? 1.0 / Math.Sqrt(HeadSize) : 1.0) / (ScaleByLayer ? layer + 1 : 1);
 
     internal override void Validate()
     {

@@ -211,18 +211,19 @@ public sealed class LatentDiffusionUNet : nn.Module<Tensor, Tensor, UNetConditio
             image = middleStage.call(image, inputs);
             if (conditions.MiddleResidual is { } residual)
                 image = image + residual;
-            trace?.RecordFeature(StageNames[stage++], image);
+            trace?.RecordFeature(StageNames[stage], image);
+            stage++;
         }
-        foreach (var upStage in upStages)
+        for (int number = 0; number < upStages.Count; number++, stage++)
         {
             if (run.IsOver(LastLayer(stage - 1)))
                 return run.Stop(sample);
-            int count = Config.Levels[downStages.Count - 1 - (stage - (StageNames.Count - upStages.Count))].ResidualBlocks + 1;
+            int count = Config.Levels[^(number + 1)].ResidualBlocks + 1;
             Tensor[] joined = [.. skips.TakeLast(count).Reverse()];
             skips.RemoveRange(skips.Count - count, count);
             long[] size = skips.Count == 0 ? [] : [skips[^1].size(2), skips[^1].size(3)];
-            image = upStage.call(image, joined, size, inputs);
-            trace?.RecordFeature(StageNames[stage++], image);
+            image = upStages[number].call(image, joined, size, inputs);
+            trace?.RecordFeature(StageNames[stage], image);
         }
         var output = outputConvolution.call(activation(outputNorm.call(image)));
         if (trace?.WantsOutput == true)

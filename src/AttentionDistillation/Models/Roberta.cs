@@ -57,7 +57,8 @@ public sealed record RobertaConfig : TextEncoderConfig
             ClassifierDropout = reader.OptionalNumber("classifier_dropout", null),
         };
 
-    internal JsonObject ToJson() => EncoderConfigFormat.Write(this, "roberta", ClassifierDropout).WithHeadWidth(this).WithLabels(this);
+    internal JsonObject ToJson() =>
+        EncoderConfigFormat.Write(this, "roberta", ClassifierDropout).WithHeadWidth(this).WithLabels(this);
 }
 
 /// <summary>The bare Roberta encoder; its output is the last hidden state [B, L, C] (<c>RobertaModel</c> in transformers).</summary>

@@ -87,7 +87,8 @@ public abstract class TextDecoder : nn.Module<DecoderInput, ForwardTrace?, Tenso
     /// <summary>Puts another form of attention into a layer.</summary>
     /// <param name="layer">The layer's number; negative counts from the end.</param>
     /// <param name="form">How values are mixed; a form with weights is registered with the model.</param>
-    public void SetAttention(int layer, IAttentionForm form) => layers[layer < 0 ? layers.Count + layer : layer].Attention.Form = form;
+    public void SetAttention(int layer, IAttentionForm form) =>
+        layers[layer < 0 ? layers.Count + layer : layer].Attention.Form = form;
 
     /// <summary>Puts forms of attention into all layers.</summary>
     /// <param name="form">Gives the form of each layer, numbered from 0.</param>
@@ -165,7 +166,8 @@ public abstract class TextDecoder : nn.Module<DecoderInput, ForwardTrace?, Tenso
 
     /// <inheritdoc/>
     public JsonObject ToHubConfig() =>
-        ConfigExtras is { } read && JsonNode.DeepEquals(DecoderConfigFormat.Normal(this, read), DecoderConfigFormat.Write(DecoderConfig))
+        ConfigExtras is { } read
+        && JsonNode.DeepEquals(DecoderConfigFormat.Normal(this, read), DecoderConfigFormat.Write(DecoderConfig))
             ? new JsonObject { ["model_type"] = DecoderConfigFormat.ModelType(DecoderConfig) }
             : DecoderConfigFormat.Write(DecoderConfig);
 

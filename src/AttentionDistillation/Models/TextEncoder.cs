@@ -66,6 +66,13 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
     public override Tensor forward(Tensor inputIds, Tensor? mask, Tensor? tokenTypeIds, ForwardTrace? trace)
     {
         using var scope = NewDisposeScope();
+        long choices = 1;
+        if (TakesChoices)
+        {
+            Shapes.Require(inputIds, "[B, N, L]");
+            choices = inputIds.size(1);
+            (inputIds, mask, tokenTypeIds) = (inputIds.flatten(0, 1), mask?.flatten(0, 1), tokenTypeIds?.flatten(0, 1));
+        }
         if (mask is not null)
             Shapes.RequireExact(mask, inputIds.shape);
         if (tokenTypeIds is not null)
@@ -74,11 +81,11 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
         var embedded = embeddings.call(inputIds, tokenTypeIds);
         var hidden = encoder.call(embedded, keep, trace);
         if (trace is null)
-            return Head(hidden, null).MoveToOuterDisposeScope();
+            return Chosen(Head(hidden, null), choices).MoveToOuterDisposeScope();
         Tensor output;
         if (trace.WantsOutput || Capabilities.Features.Any(trace.WantsFeature))
         {
-            output = Head(hidden, trace);
+            output = Chosen(Head(hidden, trace), choices);
             if (trace.WantsOutput)
                 trace.RecordOutput(output);
         }
@@ -149,6 +156,11 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
 
     /// <summary>The head: from the last hidden state [B, L, C] to the output, recording the features it has.</summary>
     private protected abstract Tensor Head(Tensor hidden, ForwardTrace? trace);
+
+    /// <summary>True for a model whose inputs are [B, N, L], N choices an example, and whose output is [B, N].</summary>
+    private protected virtual bool TakesChoices => false;
+
+    private Tensor Chosen(Tensor output, long choices) => TakesChoices ? output.view(-1, choices) : output;
 
     /// <summary>The configuration as Hugging Face writes it, without what a loaded one held besides.</summary>
     private protected abstract JsonObject HubConfig();

@@ -61,8 +61,15 @@ public sealed partial class SeededLayers
     /// <param name="groups">Number of groups.</param>
     /// <param name="channels">Channels; <paramref name="groups"/> divides them.</param>
     /// <param name="epsilon">Added to the variance.</param>
-    public GroupNorm GroupNorm(long groups, long channels, double epsilon) =>
-        nn.GroupNorm(groups, channels, epsilon, device: Device, dtype: Type);
+    public GroupNorm GroupNorm(long groups, long channels, double epsilon)
+    {
+        var norm = nn.GroupNorm(groups, channels, epsilon, device: Device, dtype: Type);
+        // Given a device, the layer of TorchSharp 0.107 leaves its weights as the memory was.
+        using var guard = no_grad();
+        norm.weight!.fill_(1);
+        norm.bias!.zero_();
+        return norm;
+    }
 
     /// <summary>A parameter from N(0, standardDeviation^2), for example learned positions.</summary>
     public Parameter NormalParameter(double standardDeviation, params long[] shape)

@@ -109,20 +109,14 @@ public sealed partial class SeededLayers
 
     /// <summary>
     /// The layer draws its own weights in float32 on the CPU before it converts them, seconds and gigabytes for a large vocabulary; so it is made
-    /// with the smallest table that admits the padding's row, which then takes the storage and the shape of the blank one.
+    /// with the smallest table that admits the padding's row, which the blank one then replaces.
     /// </summary>
     private Embedding BlankEmbedding(long rows, long width, long? padding)
     {
         if (padding >= rows)
             throw new ArgumentOutOfRangeException(nameof(padding), padding, $"The table has {rows} rows.");
-        var embedding = nn.Embedding((padding ?? 0) + 1, 1, padding, device: Device, dtype: Type);
-        using var guard = no_grad();
-        using var table = Draw(rows, width);
-        foreach (var parameter in embedding.parameters())
-        {
-            parameter.DetachFromDisposeScope();
-            using var same = parameter.set_(table);
-        }
+        var embedding = nn.Embedding((padding ?? 0) + 1, 1, padding);
+        embedding.weight = ZeroParameter(rows, width);
         return embedding;
     }
 }

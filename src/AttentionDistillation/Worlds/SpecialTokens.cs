@@ -1,3 +1,5 @@
+using Microsoft.ML.Tokenizers;
+
 namespace AttentionDistillation.Worlds;
 
 /// <summary>How a text becomes token numbers, and the numbers that have a meaning of their own in a BERT-like vocabulary.</summary>
@@ -32,6 +34,38 @@ public sealed record SpecialTokens(
             throw new ArgumentException($"The vocabulary of {entries.Count} entries has no {name}: it is no vocab.txt of BERT.");
         }
         return new(encode, entries.Count, Number("[PAD]"), Number("[CLS]"), Number("[SEP]"), Number("[MASK]"));
+    }
+
+    /// <summary>A <c>vocab.txt</c> of BERT with its WordPiece tokeniser, lower case.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="FileNotFoundException">It does not exist.</exception>
+    /// <exception cref="ArgumentException">A special token is missing; the message names it.</exception>
+    public static SpecialTokens ReadBert(string path)
+    {
+        if (!File.Exists(path))
+            throw new FileNotFoundException($"There is no vocabulary '{path}'. It is the vocab.txt of a BERT checkpoint.", path);
+        using var stream = File.OpenRead(path);
+        // Words are split here as BERT does, which the package's own splitting does not (see WordPieceVocabulary).
+        var tokenizer = BertTokenizer.Create(
+            stream,
+            new BertOptions
+            {
+                LowerCaseBeforeTokenization = true,
+                ApplyBasicTokenization = false,
+                SplitOnSpecialTokens = false,
+                PreTokenizer = PreTokenizer.CreateWhiteSpace(),
+            }
+        );
+        return OfBert(
+            File.ReadAllLines(path),
+            text =>
+                tokenizer.EncodeToIds(
+                    string.Join(' ', WordPieceTrainer.Words(text)),
+                    addSpecialTokens: false,
+                    considerPreTokenization: true,
+                    considerNormalization: true
+                )
+        );
     }
 
     internal bool IsSpecial(long token) => token == Padding || token == Classify || token == Separator || token == Mask;

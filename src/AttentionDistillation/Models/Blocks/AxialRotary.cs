@@ -59,10 +59,10 @@ public sealed class AxialRotary
         using var scope = NewDisposeScope();
         var type = heads.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
         var (cosine, sine) = Table(firstFrame, length / area, heads.device, type);
-        var pairs = heads.to(type).unflatten(-1, [HeadWidth / 2, 2]);
+        var pairs = heads.to(type).unflatten(3, [HeadWidth / 2, 2]);
         var (even, odd) = (pairs.select(-1, 0), pairs.select(-1, 1));
         var turned = stack([even * cosine - odd * sine, even * sine + odd * cosine], -1);
-        return turned.flatten(-2).to(heads.dtype).MoveToOuterDisposeScope();
+        return turned.flatten(3).to(heads.dtype).MoveToOuterDisposeScope();
     }
 
     // The whole grid's table is asked for at every layer and step, so it is kept.

@@ -74,6 +74,6 @@ public sealed class HeadIntervention
         var withdrawn = Factors[layer].neg().add(1.0);
         var references = References[layer].to(withdrawn.dtype);
         withdrawn = references.dim() == 2 ? withdrawn.view(-1, 1) : withdrawn.view(-1, 1, 1);
-        return (references * withdrawn).sum(0).to(type).MoveToOuterDisposeScope();
+        return (references * withdrawn).sum([0L]).to(type).MoveToOuterDisposeScope();
     }
 }

@@ -91,14 +91,22 @@ public sealed class JointLinear : nn.Module<Tensor, Tensor>
     /// <exception cref="InvalidOperationException">It has one.</exception>
     public LowRankAdapter Adapt(string name, LowRankOptions options, long seed)
     {
-        var (_, width) = PlaceOf(name);
+        var adapter = new LowRankAdapter(Input, PlaceOf(name).Width, options, seed, Weight);
+        Attach(name, adapter);
+        return adapter;
+    }
+
+    /// <summary>Gives a projection an adapter that exists.</summary>
+    /// <exception cref="InvalidOperationException">It has one.</exception>
+    public void Attach(string name, LowRankAdapter adapter)
+    {
+        ArgumentNullException.ThrowIfNull(adapter);
+        _ = PlaceOf(name);
         if (adapters.ContainsKey(name))
             throw new InvalidOperationException($"'{name}' has a low-rank adapter already. Merge or remove it first.");
-        var adapter = new LowRankAdapter(Input, width, options, seed, Weight);
         adapter.train(training);
         adapters.Add(name, adapter);
         register_module($"{name}_adapter", adapter);
-        return adapter;
     }
 
     /// <summary>Takes a projection's adapter away.</summary>

@@ -125,7 +125,7 @@ public sealed class JointTransformerBlock : nn.Module<Tensor, Tensor, DenoiserIn
 
     private Tensor Both(Tensor ofImage, Tensor ofText) => cat([Split(ofImage), Split(ofText)], 2);
 
-    private Tensor Split(Tensor tokens) => tokens.unflatten(-1, [heads, tokens.size(2) / heads]).transpose(1, 2);
+    private Tensor Split(Tensor tokens) => tokens.unflatten(2, [heads, tokens.size(2) / heads]).transpose(1, 2);
 
     private static Tensor? JointMask(Tensor? mask, long length) =>
         mask is null ? null : cat([ones(mask.size(0), length, dtype: ScalarType.Bool, device: mask.device), mask], 1);

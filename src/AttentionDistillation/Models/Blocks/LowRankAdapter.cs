@@ -59,10 +59,7 @@ public sealed class LowRankAdapter : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
-        return nn
-            .functional.linear(nn.functional.linear(dropout.call(input), down), up)
-            .mul(Scale)
-            .MoveToOuterDisposeScope();
+        return nn.functional.linear(nn.functional.linear(dropout.call(input), down), up).mul(Scale).MoveToOuterDisposeScope();
     }
 
     /// <summary>The change of the weight, scale * B A, [output, input], computed in float32 at least.</summary>
@@ -94,6 +91,12 @@ public sealed record LowRankOptions
     /// projection of the layers.
     /// </summary>
     public IReadOnlyList<string> Targets { get; init; } = ["q_proj", "v_proj"];
+
+    /// <summary>
+    /// modules_to_save: whole modules that train and are saved beside the adapters, by the last part of their name (<c>score</c>,
+    /// <c>lm_head</c>, <c>embed_tokens</c>).
+    /// </summary>
+    public IReadOnlyList<string> TrainedModules { get; init; } = [];
 
     /// <summary>The factor on the change.</summary>
     public double Scale => RankStabilized ? Alpha / Math.Sqrt(Rank) : Alpha / Rank;

@@ -145,6 +145,19 @@ internal sealed class ConfigReader(JsonObject json, string path)
             );
     }
 
+    /// <summary>As <see cref="Only"/>, where the allowed value may be a number written otherwise (1 for 1.0).</summary>
+    public void OnlyNumberOr(string name, string allowed)
+    {
+        bool same =
+            json.TryGetPropertyValue(name, out var node)
+            && node is JsonValue value
+            && value.TryGetValue(out double number)
+            && double.TryParse(allowed, System.Globalization.CultureInfo.InvariantCulture, out double expected)
+            && number == expected;
+        if (!same)
+            Only(name, allowed);
+    }
+
     private ArgumentException Wrong(string name, string expected) =>
         new($"'{path}' sets {name} to {json[name]?.ToJsonString() ?? "null"}, expected {expected}.");
 }

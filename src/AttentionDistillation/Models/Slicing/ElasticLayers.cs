@@ -82,12 +82,7 @@ public static class ElasticLayers
         Shapes.Require(input, "[B, L, C]");
         ArgumentNullException.ThrowIfNull(weights);
         using var scope = NewDisposeScope();
-        return new AttentionState(
-            Heads(weights.Query),
-            Heads(weights.Key),
-            Heads(weights.Value),
-            mask
-        ).MoveToOuterDisposeScope();
+        return new AttentionState(Heads(weights.Query), Heads(weights.Key), Heads(weights.Value), mask).MoveToOuterDisposeScope();
 
         Tensor Heads((Tensor Weight, Tensor Bias) layer) =>
             Linear(input, layer.Weight, layer.Bias, (long)heads * headWidth)
@@ -126,8 +121,7 @@ public static class ElasticLayers
         var middle = LayerNorm(input + attended, weights.AttentionNorm.Weight, weights.AttentionNorm.Bias, epsilon);
         var inner = Activation.Find(activation)(Linear(middle, weights.Inner.Weight, weights.Inner.Bias, innerWidth));
         var outer = Linear(inner, weights.Outer.Weight, weights.Outer.Bias, width);
-        return LayerNorm(middle + outer, weights.OutputNorm.Weight, weights.OutputNorm.Bias, epsilon)
-            .MoveToOuterDisposeScope();
+        return LayerNorm(middle + outer, weights.OutputNorm.Weight, weights.OutputNorm.Bias, epsilon).MoveToOuterDisposeScope();
     }
 
     /// <summary>A whole post-norm encoder layer: the first heads, channels and neurons of the full one; the width of a head stays.</summary>

@@ -17,7 +17,9 @@ public sealed record HeadCut
     {
         ArgumentNullException.ThrowIfNull(heads);
         if (heads.Count == 0 || heads.Distinct().Count() != heads.Count)
-            throw new ArgumentException($"The heads to keep must be one or more, each once, but are: {string.Join(", ", heads)}.");
+            throw new ArgumentException(
+                $"The heads to keep must be one or more, each once, but are: {string.Join(", ", heads)}."
+            );
         return new HeadCut(heads, null);
     }
 

@@ -97,14 +97,16 @@ public static class ModelSlicer
                 .All.Where(candidate => candidate.ModelType == family)
                 .SelectMany(candidate => candidate.Architectures)
                 .FirstOrDefault(candidate => candidate.Name == model.Architecture)
-            ?? throw new NotSupportedException($"{model.Architecture} cannot be built from a configuration, so it cannot be sliced.");
+            ?? throw new NotSupportedException(
+                $"{model.Architecture} cannot be built from a configuration, so it cannot be sliced."
+            );
         var smaller = architecture.Build(
             new ConfigReader(config, $"the configuration of a slice of {model.Architecture}"),
             new TensorNames(model.HubParameters()),
             SeededLayers.Blank
         );
-        if (model.ConfigExtras is { } extras)
-            smaller.ConfigExtras = extras.DeepClone().AsObject();
+        if (model.ConfigExtras is not null)
+            smaller.ConfigExtras = config.DeepClone().AsObject();
         return smaller;
     }
 

@@ -21,8 +21,7 @@ internal sealed class WeightCutter
     {
         this.plan = plan;
         model = source.Architecture;
-        // Read back as from a file, so that all numbers are numbers of JSON.
-        Config = JsonNode.Parse(source.ToHubConfig().ToJsonString())!.AsObject();
+        Config = ConfigOf(source);
         map = SliceMap.Of(Config["model_type"]?.GetValue<string>());
         int depth = Size(map.Layers),
             width = Size(map.Channels);
@@ -66,6 +65,16 @@ internal sealed class WeightCutter
         for (int axis = 0; axis < axes.Length; axis++)
             cut = CutAxis(cut, axis, axes[axis], layer);
         return cut;
+    }
+
+    // What saving the model would write: a loaded model may say the rest of its configuration in what it was loaded from. Read back as from a file, so
+    // that all numbers are numbers of JSON.
+    private static JsonObject ConfigOf(IHubModel source)
+    {
+        var config = source.ConfigExtras?.DeepClone().AsObject() ?? [];
+        foreach (var (name, value) in source.ToHubConfig())
+            config[name] = value?.DeepClone();
+        return JsonNode.Parse(config.ToJsonString())!.AsObject();
     }
 
     private Tensor CutAxis(Tensor weight, int axis, SliceAxis kind, int layer) =>
@@ -155,7 +164,9 @@ internal sealed class WeightCutter
     private void RequireParts(IReadOnlyList<int> kept, int count, string what, bool mayRepeat = false)
     {
         if (kept.Count == 0 || kept.Any(part => part < 0 || part >= count))
-            throw new ArgumentException($"{model} has the {what}s 0 to {count - 1}, but the plan keeps: {string.Join(", ", kept)}.");
+            throw new ArgumentException(
+                $"{model} has the {what}s 0 to {count - 1}, but the plan keeps: {string.Join(", ", kept)}."
+            );
         if (!mayRepeat && kept.Distinct().Count() != kept.Count)
             throw new ArgumentException($"The plan keeps a {what} of {model} twice: {string.Join(", ", kept)}.");
     }

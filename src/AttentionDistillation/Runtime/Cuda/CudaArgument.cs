@@ -12,9 +12,11 @@ internal readonly unsafe struct CudaArgument
 
     private CudaArgument(ulong bits) => this.bits = bits;
 
+    /// <summary>The address of a tensor's first element on its device; valid while the tensor lives.</summary>
+    internal static nint AddressOf(torch.Tensor tensor) => ((delegate* unmanaged<nint, nint>)Address.Value)(tensor.Handle);
+
     /// <summary>The address of a tensor's first element; the null pointer for null.</summary>
-    public static implicit operator CudaArgument(torch.Tensor? tensor) =>
-        new(tensor is null ? 0 : (ulong)((delegate* unmanaged<nint, nint>)Address.Value)(tensor.Handle));
+    public static implicit operator CudaArgument(torch.Tensor? tensor) => new(tensor is null ? 0 : (ulong)AddressOf(tensor));
 
     /// <summary>A C <c>int</c>.</summary>
     public static implicit operator CudaArgument(int value) => new((uint)value);

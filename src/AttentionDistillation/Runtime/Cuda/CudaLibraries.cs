@@ -33,9 +33,15 @@ internal static class CudaLibraries
                 )
             )
                 return library;
-        // libtorch's own archives carry it under a name with a hash; "alt" and "builtins" are its parts.
-        string pattern = OperatingSystem.IsWindows() ? "nvrtc64_*.dll" : "libnvrtc-*.so*";
-        foreach (string file in Directory.EnumerateFiles(TorchRuntime.Folder, pattern).Order())
+        // libtorch's own archives carry it under a name with a hash, a Python's PyTorch in packages beside it; "alt" and "builtins" are its parts.
+        string pattern = OperatingSystem.IsWindows() ? "nvrtc64_*.dll" : "libnvrtc*.so*";
+        string packages = Path.GetFullPath(Path.Combine(TorchRuntime.Folder, "..", "..", "nvidia"));
+        List<string> folders = [TorchRuntime.Folder];
+        if (Directory.Exists(packages))
+            folders.AddRange(Directory.EnumerateDirectories(packages).Order().Select(package => Path.Combine(package, "lib")));
+        foreach (
+            string file in folders.Where(Directory.Exists).SelectMany(folder => Directory.EnumerateFiles(folder, pattern).Order())
+        )
             if (
                 !file.Contains("builtins", StringComparison.Ordinal)
                 && !file.Contains("alt", StringComparison.Ordinal)

@@ -18,6 +18,9 @@ internal sealed unsafe class CudaProgram
 {
     private const int ComputeCapabilityMajor = 75;
     private const int ComputeCapabilityMinor = 76;
+    private const int LocalBytesOfFunction = 3;
+    private const int RegistersOfFunction = 4;
+    private const int MostSharedBytesOfFunction = 8;
 
     // Ampere is the first with bfloat16 arithmetic; the conversions below are instructions of it.
     private const int OldestMajor = 8;
@@ -46,11 +49,33 @@ internal sealed unsafe class CudaProgram
 
     private readonly string name;
     private readonly string source;
-    private readonly ConcurrentDictionary<(int Device, string Kernel, string Definitions), Lazy<nint>> functions = new();
+    private readonly bool architectureSpecific;
+    private readonly ConcurrentDictionary<(int Device, string Definitions), Lazy<nint>> modules = new();
+    private readonly ConcurrentDictionary<
+        (int Device, string Kernel, string Definitions, int SharedBytes),
+        Lazy<nint>
+    > functions = new();
 
     /// <param name="name">What compile errors call it.</param>
     /// <param name="source">CUDA C++ with <c>extern "C" __global__</c> kernels; sees <c>bf16</c>, <c>f16</c>, <c>load</c>, <c>store</c>, <c>pack</c>, <c>warp_sum</c>.</param>
-    internal CudaProgram(string name, string source) => (this.name, this.source) = (name, source);
+    /// <param name="architectureSpecific">True for instructions that one architecture alone has (sm_90a: wgmma).</param>
+    internal CudaProgram(string name, string source, bool architectureSpecific = false) =>
+        (this.name, this.source, this.architectureSpecific) = (name, source, architectureSpecific);
+
+    /// <summary>The text of source files that travel in this assembly, joined in this order.</summary>
+    internal static string Sources(params ReadOnlySpan<string> files)
+    {
+        var text = new StringBuilder();
+        foreach (string file in files)
+        {
+            using var stream =
+                typeof(CudaProgram).Assembly.GetManifestResourceStream($"AttentionDistillation.{file}")
+                ?? throw new InvalidOperationException($"The assembly does not hold the CUDA source '{file}'.");
+            using var reader = new StreamReader(stream);
+            text.AppendLine(reader.ReadToEnd());
+        }
+        return text.ToString();
+    }
 
     /// <summary>False makes every caller take libtorch's operators; for comparisons.</summary>
     internal static bool Enabled { get; set; } = true;
@@ -86,30 +111,82 @@ internal sealed unsafe class CudaProgram
         params ReadOnlySpan<CudaArgument> arguments
     )
     {
-        if (blocks == 0)
-            return;
-        int index = Index(device);
-        nint function = functions
-            .GetOrAdd(
-                (index, kernel, definitions),
-                key => new Lazy<nint>(() => InContext(key.Device, () => Load(key.Device, key.Kernel, key.Definitions)))
-            )
-            .Value;
         void** pointers = stackalloc void*[arguments.Length];
         fixed (CudaArgument* _ = arguments)
         {
             for (int i = 0; i < arguments.Length; i++)
                 pointers[i] = CudaArgument.Pointer(in arguments[i]);
-            nint current = Push(index);
-            int status = (
-                (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int>)Functions.Launch
-            )(function, checked((uint)blocks), 1, 1, (uint)threads, 1, 1, 0, 0, pointers, null);
-            Pop(current);
-            Check(status, $"Launching {name}.{kernel} ({definitions}) in {blocks} blocks of {threads} threads");
+            Launch(kernel, definitions, Index(device), blocks, threads, 0, pointers);
         }
     }
 
+    /// <summary>Launches a kernel whose arguments are a structure and a number.</summary>
+    /// <param name="kernel">Its name.</param>
+    /// <param name="definitions">Preprocessor definitions, <c>NAME=VALUE;...</c>; each combination is compiled once.</param>
+    /// <param name="device">Where the addresses in the structure lie.</param>
+    /// <param name="blocks">Thread blocks (one axis).</param>
+    /// <param name="threads">Threads of a block.</param>
+    /// <param name="sharedBytes">Dynamic shared memory of a block.</param>
+    /// <param name="call">The structure, laid out as in the source.</param>
+    /// <param name="number">The number; kernels without one ignore it.</param>
+    /// <exception cref="InvalidOperationException">The source does not compile, or the driver refuses the launch.</exception>
+    internal void Launch<T>(
+        string kernel,
+        string definitions,
+        Device device,
+        long blocks,
+        int threads,
+        int sharedBytes,
+        T call,
+        int number = 0
+    )
+        where T : unmanaged
+    {
+        void** pointers = stackalloc void*[2];
+        pointers[0] = &call;
+        pointers[1] = &number;
+        Launch(kernel, definitions, Index(device), blocks, threads, sharedBytes, pointers);
+    }
+
+    /// <summary>Registers a thread of a kernel uses, and bytes of those that did not fit.</summary>
+    internal (int Registers, int SpilledBytes) Resources(string kernel, string definitions, Device device, int sharedBytes)
+    {
+        nint function = FunctionOf(kernel, definitions, Index(device), sharedBytes);
+        var attribute = (delegate* unmanaged<int*, int, nint, int>)CudaLibraries.OfDriver("cuFuncGetAttribute");
+        int registers,
+            spilled;
+        Check(attribute(&registers, RegistersOfFunction, function), $"Asking for the registers of {name}.{kernel}");
+        Check(attribute(&spilled, LocalBytesOfFunction, function), $"Asking for the local memory of {name}.{kernel}");
+        return (registers, spilled);
+    }
+
+    private void Launch(string kernel, string definitions, int device, long blocks, int threads, int sharedBytes, void** pointers)
+    {
+        if (blocks == 0)
+            return;
+        nint function = FunctionOf(kernel, definitions, device, sharedBytes);
+        nint current = Push(device);
+        int status = (
+            (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int>)Functions.Launch
+        )(function, checked((uint)blocks), 1, 1, (uint)threads, 1, 1, (uint)sharedBytes, 0, pointers, null);
+        Pop(current);
+        Check(status, $"Launching {name}.{kernel} ({definitions}) in {blocks} blocks of {threads} threads");
+    }
+
+    private nint FunctionOf(string kernel, string definitions, int device, int sharedBytes) =>
+        functions
+            .GetOrAdd(
+                (device, kernel, definitions, sharedBytes),
+                key => new Lazy<nint>(() =>
+                    InContext(key.Device, () => Load(key.Device, key.Kernel, key.Definitions, key.SharedBytes))
+                )
+            )
+            .Value;
+
     private static int Index(Device device) => Math.Max(device.index, 0);
+
+    /// <summary>A device's compute capability in two digits: 90 for an H100.</summary>
+    internal static int Architecture(Device device) => Architecture(Index(device));
 
     private static int Architecture(int device) => Architectures.GetOrAdd(device, AskArchitecture);
 
@@ -132,16 +209,12 @@ internal sealed unsafe class CudaProgram
         return number;
     }
 
-    private nint Load(int device, string kernel, string definitions)
+    private nint Load(int device, string kernel, string definitions, int sharedBytes)
     {
-        byte[] image = Compile(Architecture(device), definitions);
-        nint module,
-            function;
-        fixed (byte* bytes = image)
-            Check(
-                ((delegate* unmanaged<nint*, void*, int>)CudaLibraries.OfDriver("cuModuleLoadData"))(&module, bytes),
-                $"Loading {name}"
-            );
+        nint module = modules
+            .GetOrAdd((device, definitions), key => new Lazy<nint>(() => LoadModule(key.Device, key.Definitions)))
+            .Value;
+        nint function;
         fixed (byte* text = Encoding.UTF8.GetBytes(kernel + '\0'))
             Check(
                 ((delegate* unmanaged<nint*, nint, byte*, int>)CudaLibraries.OfDriver("cuModuleGetFunction"))(
@@ -151,12 +224,32 @@ internal sealed unsafe class CudaProgram
                 ),
                 $"Finding {name}.{kernel}"
             );
+        if (sharedBytes > 0)
+            Check(
+                ((delegate* unmanaged<nint, int, int, int>)CudaLibraries.OfDriver("cuFuncSetAttribute"))(
+                    function,
+                    MostSharedBytesOfFunction,
+                    sharedBytes
+                ),
+                $"Asking for {sharedBytes} bytes of shared memory for {name}.{kernel}"
+            );
         return function;
+    }
+
+    private nint LoadModule(int device, string definitions)
+    {
+        nint module;
+        fixed (byte* bytes = Compile(Architecture(device), definitions))
+            Check(
+                ((delegate* unmanaged<nint*, void*, int>)CudaLibraries.OfDriver("cuModuleLoadData"))(&module, bytes),
+                $"Loading {name}"
+            );
+        return module;
     }
 
     private byte[] Compile(int architecture, string definitions)
     {
-        string[] options = [$"--gpu-architecture=sm_{architecture}", "--std=c++17"];
+        string[] options = [$"--gpu-architecture=sm_{architecture}{(architectureSpecific ? "a" : "")}", "--std=c++17"];
         // Behind the compiler's own headers and the prelude, whose templates use some of the names.
         string defined = string.Concat(
             definitions

@@ -12,8 +12,8 @@ internal static class ResidualNormKernels
     /// <summary>Rows up to this width belong to one warp, wider ones to a block.</summary>
     private const long WarpWidth = 1024;
 
-    /// <summary>The widest row whose elements fit in a block's registers.</summary>
-    private const long LargestWidth = 8192;
+    /// <summary>The widest row: the backward pass keeps two float32 sums of a row in the 48 KiB that a block shares.</summary>
+    private const long LargestWidth = 4096;
 
     private const int WarpThreads = 32;
     private const int BlockThreads = 256;

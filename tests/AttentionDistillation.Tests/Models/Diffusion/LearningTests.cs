@@ -28,6 +28,7 @@ public sealed class LearningTests
             Heads = 2,
             Classes = Classes,
             Time = new(32, Scale: 200, MaximumPeriod: 200),
+            ClassDeviation = 1,
             GateOffset = 1,
         };
         using var model = new DiffusionTransformer(config, 1);
@@ -35,13 +36,13 @@ public sealed class LearningTests
         var generator = new Generator(2, CPU);
         double error = Train(
             model,
-            250,
+            400,
             () =>
             {
                 var labels = randint(0, Classes, [Batch], dtype: ScalarType.Int64, generator: generator);
                 var clean = Images(labels);
                 var noise = NoiseSource.Like(clean, generator);
-                var times = RectifiedFlow.LogitNormalTimes(Batch, generator);
+                var times = RectifiedFlow.UniformTimes(Batch, generator);
                 var dropped = model.DropLabels(labels, 0.1, generator);
                 var prediction = model.call(
                     RectifiedFlow.Interpolate(clean, noise, times),
