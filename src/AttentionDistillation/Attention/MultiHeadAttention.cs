@@ -22,6 +22,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     private readonly Linear? keyValue;
     private readonly Linear output;
     private readonly double dropout;
+    private IAttentionForm? form;
 
     /// <summary>Builds the projections.</summary>
     /// <param name="width">C, the width of the input and of the output.</param>
@@ -89,6 +90,28 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     public bool IsCausal { get; }
 
     /// <summary>
+    /// How values are mixed, where it is not by softmax attention over all keys; null for that. A form with weights is registered with the layer. A trace
+    /// records the queries, keys and values, whatever the form makes of them.
+    /// </summary>
+    public IAttentionForm? Form
+    {
+        get => form;
+        set
+        {
+            if (ReferenceEquals(form, value))
+                return;
+            if (form is nn.Module)
+                register_module(nameof(form), null!);
+            if (value is nn.Module module)
+            {
+                module.train(training);
+                register_module(nameof(form), module);
+            }
+            form = value;
+        }
+    }
+
+    /// <summary>
     /// A parameter under the names it would have if every projection had its own: <c>attention.queryKeyValue.weight</c> becomes
     /// <c>attention.query.weight</c>, <c>attention.key.weight</c> and <c>attention.value.weight</c>; any other parameter stays as it is.
     /// </summary>
@@ -145,9 +168,14 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         }
         if (trace?.StopsAfterAttentionInputs(Layer) == true)
             return empty(0, dtype: hidden.dtype, device: hidden.device).MoveToOuterDisposeScope();
-        var mixed = Mix(state).transpose(1, 2).reshape(hidden.size(0), hidden.size(1), Heads * HeadWidth);
+        var mixed = (form is null ? Mix(state) : form.Mix(CallOf(state, hidden)))
+            .transpose(1, 2)
+            .reshape(hidden.size(0), hidden.size(1), Heads * HeadWidth);
         return output.Project(mixed).MoveToOuterDisposeScope();
     }
+
+    private AttentionCall CallOf(AttentionState state, Tensor hidden) =>
+        new(state, Layer) { Hidden = hidden, Dropout = training ? dropout : 0.0 };
 
     private (Tensor Query, Tensor Key, Tensor Value) Project(Tensor hidden, Tensor? context)
     {
