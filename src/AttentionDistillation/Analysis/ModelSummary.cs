@@ -33,7 +33,7 @@ public sealed record SummaryRow(
 /// <remarks>
 /// Counted exactly: linear layers (rows x inputs x outputs), convolutions (output elements x weights per output channel), products that modules
 /// announce (<see cref="IOwnProducts"/>: heads tied to a word table, fused projections) and, from the recorded calls, attention: B H L S (D + value
-/// width), a causal map counted whole. Left out, as is usual: softmax, norms, activations, biases, look-ups, additions.
+/// width), a causal or windowed map counted whole. Left out, as is usual: softmax, norms, activations, biases, look-ups, additions.
 /// </remarks>
 [TypeFormatterSource(typeof(HtmlFormatterSource))]
 public sealed partial class ModelSummary : IHtmlValue
@@ -78,7 +78,7 @@ public sealed partial class ModelSummary : IHtmlValue
                 $"{model.GetType().Name} is no TorchSharp module, so it has no modules to list.",
                 nameof(model)
             );
-        (string Name, nn.Module Module)[] modules = [("", root), .. root.named_modules().Where(item => item.name.Length > 0)];
+        (string Name, nn.Module Module)[] modules = [.. Tree("", root)];
         var own = new long[modules.Length];
         var outputs = new string?[modules.Length];
         var hooks = new List<Action>();
@@ -178,9 +178,17 @@ public sealed partial class ModelSummary : IHtmlValue
         body = body.Append(["all", "", "", Number(Parameters), Number(MultiplyAdds)]);
         string what = string.Create(
             CultureInfo.InvariantCulture,
-            $"{Model}: {Parameters:N0} parameters, {Operations / 1e9:G4} GFLOP for {Examples} example{(Examples == 1 ? "" : "s")} (a multiply-add is 2)"
+            $"{Model}: {Parameters:N0} parameters, {Short(Operations)}FLOP for {Examples} example{(Examples == 1 ? "" : "s")} (a multiply-add is 2)"
         );
         return HtmlTable.Of(what, ["Module", "Type", "Output", "Parameters", "Multiply-adds"], [.. body]);
+    }
+
+    private static IEnumerable<(string Name, nn.Module Module)> Tree(string name, nn.Module module)
+    {
+        yield return (name, module);
+        foreach (var (child, below) in module.named_children())
+        foreach (var row in Tree(name.Length == 0 ? child : $"{name}.{child}", below))
+            yield return row;
     }
 
     private static IEnumerable<SummaryRow> RowsOf((string Name, nn.Module Module)[] modules, long[] own, string?[] outputs)
@@ -219,6 +227,14 @@ public sealed partial class ModelSummary : IHtmlValue
     {
         var weight = convolution.named_parameters(false).First(item => item.name == "weight").parameter;
         return weight.numel() / weight.size(0);
+    }
+
+    // Four digits and the unit's prefix.
+    private static string Short(double value)
+    {
+        string[] prefixes = ["", "k", "M", "G", "T", "P"];
+        int step = value < 1000 ? 0 : Math.Min((int)(Math.Log10(value) / 3), prefixes.Length - 1);
+        return string.Create(CultureInfo.InvariantCulture, $"{value / Math.Pow(1000, step):G4} {prefixes[step]}");
     }
 
     private static string Numberless(string name) => Numbers().Replace(name, "#");

@@ -105,7 +105,7 @@ public sealed class ModelSummaryTests
         Assert.DoesNotContain(collapsed.Rows, row => row.Name.Contains("layers.1", StringComparison.Ordinal));
         Assert.True(collapsed.Rows.Count < summary.Rows.Count);
         Assert.Equal(summary.MultiplyAdds, collapsed.MultiplyAdds);
-        Assert.Contains("× 3", collapsed.ToHtml());
+        Assert.Contains("&#215; 3", collapsed.ToHtml()); // the sign ×
         Assert.True(model.training);
         // No hook is left.
         using var again = model.call(Words(1, 5).InputIds, null, null, null);
