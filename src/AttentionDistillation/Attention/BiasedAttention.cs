@@ -10,7 +10,7 @@ namespace AttentionDistillation.Attention;
 /// projection makes queries, keys and values; its rows are those of all queries, then all keys, then all values, each head by head.
 /// </summary>
 /// <remarks>Wu et al., "TinyViT", 2022, section 4 (absolute offsets); Liu et al., "Swin Transformer", 2021, equation 4 (signed offsets).</remarks>
-public sealed class BiasedAttention : nn.Module<Tensor, Tensor?, ForwardTrace?, Tensor>
+public sealed class BiasedAttention : nn.Module<Tensor, Tensor?, ForwardTrace?, Tensor>, IOwnProducts
 {
     private readonly Linear qkv;
     private readonly Linear output;
@@ -58,6 +58,9 @@ public sealed class BiasedAttention : nn.Module<Tensor, Tensor?, ForwardTrace?, 
         }
         RegisterComponents();
     }
+
+    /// <inheritdoc/>
+    public long MultiplyAdds(Tensor output) => output.numel() * 3 * Width;
 
     /// <summary>H.</summary>
     public long Heads { get; }

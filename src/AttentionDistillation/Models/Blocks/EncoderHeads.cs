@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace AttentionDistillation.Models.Blocks;
 
 /// <summary>Scores over the vocabulary: linear, activation, layer norm, then the decoder, which is the word table unless it is untied.</summary>
-public sealed class MaskedLanguageHead : nn.Module<Tensor, Tensor>
+public sealed class MaskedLanguageHead : nn.Module<Tensor, Tensor>, IOwnProducts
 {
     private readonly Linear dense;
     private readonly LayerNorm norm;
@@ -42,6 +42,9 @@ public sealed class MaskedLanguageHead : nn.Module<Tensor, Tensor>
             bias = layers.ZeroParameter(config.VocabularySize);
         RegisterComponents();
     }
+
+    /// <inheritdoc/>
+    public long MultiplyAdds(Tensor output) => decoder is null ? output.numel() * dense.weight!.size(0) : 0;
 
     /// <summary>[B, L, C] to [B, L, V].</summary>
     public override Tensor forward(Tensor hidden)
