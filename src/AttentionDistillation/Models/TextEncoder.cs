@@ -48,6 +48,19 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
     /// <inheritdoc/>
     public JsonObject? ConfigExtras { get; set; }
 
+    /// <summary>The attention layers, in order.</summary>
+    public IReadOnlyList<MultiHeadAttention> AttentionLayers => [.. encoder.Layers.Select(layer => layer.Attention)];
+
+    /// <summary>Puts another form of attention into every layer.</summary>
+    /// <param name="form">Gives the form of each layer, numbered from 0; null is softmax attention over all keys.</param>
+    public void SetAttention(Func<int, IAttentionForm?> form)
+    {
+        ArgumentNullException.ThrowIfNull(form);
+        var layers = AttentionLayers;
+        for (int layer = 0; layer < layers.Count; layer++)
+            layers[layer].Form = form(layer);
+    }
+
     /// <summary>The word table [V, C].</summary>
     private protected Tensor WordTable() => embeddings.WordTable;
 
@@ -66,6 +79,13 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
     public override Tensor forward(Tensor inputIds, Tensor? mask, Tensor? tokenTypeIds, ForwardTrace? trace)
     {
         using var scope = NewDisposeScope();
+        long choices = 1;
+        if (TakesChoices)
+        {
+            Shapes.Require(inputIds, "[B, N, L]");
+            choices = inputIds.size(1);
+            (inputIds, mask, tokenTypeIds) = (inputIds.flatten(0, 1), mask?.flatten(0, 1), tokenTypeIds?.flatten(0, 1));
+        }
         if (mask is not null)
             Shapes.RequireExact(mask, inputIds.shape);
         if (tokenTypeIds is not null)
@@ -74,20 +94,18 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
         var embedded = embeddings.call(inputIds, tokenTypeIds);
         var hidden = encoder.call(embedded, keep, trace);
         if (trace is null)
-            return Head(hidden, null).MoveToOuterDisposeScope();
+            return Chosen(Head(hidden, null), choices).MoveToOuterDisposeScope();
         Tensor output;
         if (trace.WantsOutput || Capabilities.Features.Any(trace.WantsFeature))
         {
-            output = Head(hidden, trace);
+            output = Chosen(Head(hidden, trace), choices);
             if (trace.WantsOutput)
                 trace.RecordOutput(output);
         }
         else
             output = empty(0, dtype: embedded.dtype, device: embedded.device);
-        if (keep is not null && !ReferenceEquals(keep, mask) && trace.Attentions.Count > 0)
-            keep.MoveToOuterDisposeScope();
-        MoveOut(trace);
-        return output.MoveToOuterDisposeScope();
+        trace.MoveOut(scope);
+        return scope.MoveToOuter(output);
     }
 
     /// <summary>Runs the model on a batch's token numbers, mask and, if the family has segments, token types; records into the trace.</summary>
@@ -150,6 +168,11 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
     /// <summary>The head: from the last hidden state [B, L, C] to the output, recording the features it has.</summary>
     private protected abstract Tensor Head(Tensor hidden, ForwardTrace? trace);
 
+    /// <summary>True for a model whose inputs are [B, N, L], N choices an example, and whose output is [B, N].</summary>
+    private protected virtual bool TakesChoices => false;
+
+    private Tensor Chosen(Tensor output, long choices) => TakesChoices ? output.view(-1, choices) : output;
+
     /// <summary>The configuration as Hugging Face writes it, without what a loaded one held besides.</summary>
     private protected abstract JsonObject HubConfig();
 
@@ -176,15 +199,4 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
                 || pair.name.StartsWith(nameof(encoder) + ".", StringComparison.Ordinal)
             )
             .ToDictionary(pair => pair.name, pair => pair.parameter, StringComparer.Ordinal);
-
-    private void MoveOut(ForwardTrace trace)
-    {
-        foreach (var state in trace.Attentions.Values)
-            state.MoveToOuterDisposeScope();
-        for (int number = 0; number <= trace.LastLayerNeeded + 1; number++)
-            if (trace.WantsHidden(number))
-                trace.Hidden(number).MoveToOuterDisposeScope();
-        foreach (string name in Capabilities.Features.Where(trace.WantsFeature))
-            trace.Feature(name).MoveToOuterDisposeScope();
-    }
 }

@@ -39,8 +39,7 @@ internal static class DownloadCommand
         };
         var exclude = new Option<string[]>("--exclude")
         {
-            Description =
-                $"Files to leave out; may be repeated. Default: {string.Join(' ', DownloadOptions.OtherExports)}.",
+            Description = $"Files to leave out; may be repeated. Default: {string.Join(' ', DownloadOptions.OtherExports)}.",
             HelpName = "PATTERN",
         };
         var all = new Option<bool>("--all") { Description = "Take every file, weights of other formats too." };

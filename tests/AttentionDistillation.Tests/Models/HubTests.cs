@@ -128,7 +128,7 @@ public sealed class HubTests : IDisposable
     [InlineData("is_decoder", "true")]
     [InlineData("add_cross_attention", "true")]
     [InlineData("model_type", "\"gpt9\"")]
-    [InlineData("architectures", "[\"BertForNextSentencePrediction\"]")]
+    [InlineData("architectures", "[\"BertLMHeadModel\"]")]
     [InlineData("quantization_config", "{\"bits\":8}")]
     public void WhatIsNotBuiltIsRefusedByName(string option, string value)
     {

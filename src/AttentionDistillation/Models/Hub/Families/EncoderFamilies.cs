@@ -31,6 +31,14 @@ internal static class EncoderFamilies
                     (config, _, layers) => new BertForTokenClassification(BertConfig.FromJson(config), layers)
                 ),
                 new(
+                    "BertForMultipleChoice",
+                    (config, _, layers) => new BertForMultipleChoice(BertConfig.FromJson(config), layers)
+                ),
+                new(
+                    "BertForNextSentencePrediction",
+                    (config, _, layers) => new BertForNextSentencePrediction(BertConfig.FromJson(config), layers)
+                ),
+                new(
                     "BertForQuestionAnswering",
                     (config, _, layers) => new BertForQuestionAnswering(BertConfig.FromJson(config), layers)
                 ),
@@ -65,6 +73,10 @@ internal static class EncoderFamilies
                     (config, _, layers) => new RobertaForTokenClassification(RobertaConfig.FromJson(config), layers)
                 ),
                 new(
+                    "RobertaForMultipleChoice",
+                    (config, _, layers) => new RobertaForMultipleChoice(RobertaConfig.FromJson(config), layers)
+                ),
+                new(
                     "RobertaForQuestionAnswering",
                     (config, _, layers) => new RobertaForQuestionAnswering(RobertaConfig.FromJson(config), layers)
                 ),
@@ -87,6 +99,10 @@ internal static class EncoderFamilies
                 new(
                     "DistilBertForTokenClassification",
                     (config, _, layers) => new DistilBertForTokenClassification(DistilBertConfig.FromJson(config), layers)
+                ),
+                new(
+                    "DistilBertForMultipleChoice",
+                    (config, _, layers) => new DistilBertForMultipleChoice(DistilBertConfig.FromJson(config), layers)
                 ),
                 new(
                     "DistilBertForQuestionAnswering",
