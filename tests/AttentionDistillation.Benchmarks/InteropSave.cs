@@ -24,17 +24,17 @@ internal static class InteropSave
             Run
         );
 
-    private static int Run(string[] arguments)
+    private static int Run(Arguments arguments)
     {
-        string? from = Value(arguments, "--from"),
-            to = Value(arguments, "--out");
+        string? from = arguments["from"],
+            to = arguments["out"];
         if (from is null || to is null)
         {
             Console.Error.WriteLine($"interop-save {Command.Usage}");
             return 2;
         }
         TorchRuntime.EnsureLoaded();
-        var device = new Device(Value(arguments, "--device") ?? "cpu");
+        var device = new Device(arguments["device"] ?? "cpu");
         int saved = 0,
             failed = 0;
         foreach (string folder in Directory.EnumerateDirectories(from).Order(StringComparer.Ordinal))
@@ -115,11 +115,5 @@ internal static class InteropSave
                 : noise * 0.2
             );
         }
-    }
-
-    private static string? Value(string[] arguments, string name)
-    {
-        int place = Array.IndexOf(arguments, name);
-        return place >= 0 && place + 1 < arguments.Length ? arguments[place + 1] : null;
     }
 }

@@ -79,7 +79,7 @@ public sealed class DownloadTests : IDisposable
             return new HubServer.Answer(200, new byte[300_000]) { Pause = TimeSpan.FromMinutes(2) };
         };
         using var process = Start(HubServer.Repository, "--output", "here");
-        Assert.True(reached.Wait(TimeSpan.FromMinutes(2)));
+        Assert.True(reached.Wait(TimeSpan.FromMinutes(2), TestContext.Current.CancellationToken));
         System.Diagnostics.Process.Start("kill", ["-INT", $"{process.Id}"]).WaitForExit();
         var result = await ResearchProcess.FinishAsync(process);
         Assert.Equal(130, result.ExitCode);

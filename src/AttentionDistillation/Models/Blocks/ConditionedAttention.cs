@@ -170,8 +170,10 @@ public sealed class ConditionedAttention : nn.Module<Tensor, Tensor?, Tensor?, F
             AttentionProjection.Value => value,
             _ => output,
         };
-        var projected = linear.call(input);
-        return (adapters.TryGetValue(projection, out var adapter) ? projected + adapter.call(input) : projected).MoveToOuterDisposeScope();
+        var projected = linear.Project(input);
+        return (
+            adapters.TryGetValue(projection, out var adapter) ? projected + adapter.call(input) : projected
+        ).MoveToOuterDisposeScope();
     }
 
     /// <summary>Queries [B, H, L, D] of hidden states [B, L, C], not rotated.</summary>
@@ -193,7 +195,8 @@ public sealed class ConditionedAttention : nn.Module<Tensor, Tensor?, Tensor?, F
     }
 
     /// <summary>Heads apart: [B, L, H D] to [B, H, L, D].</summary>
-    public Tensor Split(Tensor projected) => projected.view(projected.size(0), projected.size(1), Heads, HeadWidth).transpose(1, 2);
+    public Tensor Split(Tensor projected) =>
+        projected.view(projected.size(0), projected.size(1), Heads, HeadWidth).transpose(1, 2);
 
     /// <summary>Heads together: [B, H, L, D] to [B, L, H D].</summary>
     public Tensor Merge(Tensor mixed) => mixed.transpose(1, 2).reshape(mixed.size(0), mixed.size(2), Heads * HeadWidth);

@@ -56,7 +56,7 @@ public static partial class Hub
             // The layers made the weights where and as they are wanted; this moves what a block made without them.
             model.Module.to(type);
             model.Module.to(device ?? CPU);
-            using (NewDisposeScope()) // of the views among the parameters
+            using (NewDisposeScope()) // of the views among the tensors
                 CheckpointFit.Of(model, checkpoint).Fill();
             model.Module.eval();
             CompanionFiles.Remember(model, folder);
