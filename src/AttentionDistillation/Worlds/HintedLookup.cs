@@ -34,6 +34,12 @@ public sealed record HintedLookupOptions
     /// <summary>The most pairs, at most <see cref="Keys"/> and <see cref="Values"/>.</summary>
     public int MostPairs { get; init; } = 6;
 
+    /// <summary>
+    /// Whether a pair is one token (keys times values tokens) and not two. Then finding it takes one step of attention and not two, which small models
+    /// learn in a tenth of the time.
+    /// </summary>
+    public bool JoinsPairs { get; init; }
+
     /// <summary>Words of filling in a prompt.</summary>
     public int Filling { get; init; } = 3;
 
@@ -73,7 +79,7 @@ public sealed record HintedPrompt(IReadOnlyList<long> Tokens, long Answer, int H
 /// </summary>
 /// <remarks>
 /// The pairs C 4, A 9, F 2, two words of filling, the hint "says 9" and the question for A read <c>[B] C 4 ~1 says-9 A 9 ~0 F 2 ? A</c>; the answer is
-/// <c>9</c>. Keys and values of a prompt are different ones, drawn anew, in random order: no answer can be learned by heart, and guessing among the
+/// <c>9</c>; with joined pairs it reads <c>[B] C=4 ~1 says-9 A=9 ~0 F=2 ? A</c>. Keys and values of a prompt are different ones, drawn anew, in random order: no answer can be learned by heart, and guessing among the
 /// values of a prompt is right in one of 4 to 6 cases. A contrary hint names the value of another pair, so it looks no different from a right one.
 /// </remarks>
 public sealed class HintedLookup
@@ -95,6 +101,7 @@ public sealed class HintedLookup
     private readonly int firstValue;
     private readonly int firstFilling;
     private readonly int firstHint;
+    private readonly int firstPair;
 
     /// <summary>Makes a world.</summary>
     /// <param name="options">Sizes; null for the defaults.</param>
@@ -123,13 +130,14 @@ public sealed class HintedLookup
         firstValue = FirstKey + options.Keys;
         firstFilling = firstValue + options.Values;
         firstHint = firstFilling + options.FillingWords;
+        firstPair = firstHint + options.HintKinds * options.Values;
     }
 
     /// <summary>V.</summary>
-    public int VocabularySize => firstHint + options.HintKinds * options.Values;
+    public int VocabularySize => firstPair + (options.JoinsPairs ? options.Keys * options.Values : 0);
 
     /// <summary>Tokens of the longest prompt with its answer.</summary>
-    public int LongestPrompt => 1 + 2 * options.MostPairs + options.Filling + options.HintLength + 3;
+    public int LongestPrompt => 1 + (options.JoinsPairs ? 1 : 2) * options.MostPairs + options.Filling + options.HintLength + 3;
 
     /// <summary>Prompts, the same for the same seed.</summary>
     /// <param name="seed">The seed; different seeds are different prompts.</param>
@@ -174,6 +182,8 @@ public sealed class HintedLookup
             _ when number < firstValue => KeyName(number - FirstKey),
             _ when number < firstFilling => $"{number - firstValue}",
             _ when number < firstHint => $"~{number - firstFilling}",
+            _ when number >= firstPair =>
+                $"{KeyName((number - firstPair) / options.Values)}={(number - firstPair) % options.Values}",
             _ =>
                 $"says{((number - firstHint) / options.Values == 0 ? "" : $"{(number - firstHint) / options.Values + 1}")}-{(number - firstHint) % options.Values}",
         };
@@ -223,7 +233,7 @@ public sealed class HintedLookup
         int hint = -1;
         foreach (int item in items)
             if (item < count)
-                tokens.AddRange([pairs[item].Key, pairs[item].Value]);
+                tokens.AddRange(options.JoinsPairs ? [Joined(pairs[item])] : [pairs[item].Key, pairs[item].Value]);
             else if (item < count + options.Filling)
                 tokens.Add(firstFilling + random.NextInt(options.FillingWords));
             else
@@ -234,6 +244,9 @@ public sealed class HintedLookup
             }
         return (tokens, pairs, asked, hint, named);
     }
+
+    private long Joined((long Key, long Value) pair) =>
+        firstPair + (pair.Key - FirstKey) * options.Values + (pair.Value - firstValue);
 
     private static int[] Drawn(ref SplitMix random, int count)
     {

@@ -62,6 +62,19 @@ public class HintedLookupTests
     }
 
     [Fact]
+    public void JoinedPairsAreTheSamePromptsInFewerTokens()
+    {
+        var joined = new HintedLookup(new HintedLookupOptions { JoinsPairs = true });
+        foreach (var (whole, one) in World.Prompts(1, 50, HintTruth.Biased).Zip(joined.Prompts(1, 50, HintTruth.Biased)))
+        {
+            Assert.Equal(World.Word(whole.Answer), joined.Word(one.Answer));
+            Assert.Equal(World.Word(whole.Tokens[whole.HintStart]), joined.Word(one.Tokens[one.HintStart]));
+            Assert.Contains($"{joined.Word(one.Tokens[^1])}={joined.Word(one.Answer)}", joined.Read(one.Tokens));
+            Assert.InRange(one.Tokens.Max(), 0, joined.VocabularySize - 1);
+        }
+    }
+
+    [Fact]
     public void TextAsksForSeveralKeysAndKnowsItsStep()
     {
         using var batch = World.Text(1, 8, HintTruth.Absent, 3).BatchAt(5);
