@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -142,9 +143,22 @@ public static partial class Hub
         }
         return new JsonObject(
             json.OrderBy(pair => pair.Key, StringComparer.Ordinal)
-                .Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone()))
+                .Select(pair => KeyValuePair.Create(pair.Key, WithPoints(pair.Value)))
         );
     }
+
+    // transformers refuses a whole number where it expects a float, so a real number keeps its point: 1.0, not 1.
+    private static JsonNode? WithPoints(JsonNode? node) =>
+        node switch
+        {
+            JsonObject section => new JsonObject(
+                section.Select(pair => KeyValuePair.Create(pair.Key, WithPoints(pair.Value)))
+            ),
+            JsonArray list => new JsonArray([.. list.Select(WithPoints)]),
+            JsonValue value when value.TryGetValue(out object? held) && held is double number && number == Math.Truncate(number) =>
+                JsonNode.Parse(number.ToString("F1", CultureInfo.InvariantCulture)),
+            _ => node?.DeepClone(),
+        };
 
     private static JsonObject ReadConfig(string folder, out string path)
     {
