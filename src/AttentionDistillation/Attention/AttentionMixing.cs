@@ -39,11 +39,10 @@ public static class AttentionMixing
         var sees = visible?.any(-1, keepdim: true);
         if (visible is not null)
             visible = visible.logical_or(sees!.logical_not());
-        var mask = state.Bias is null
-            ? visible
-            : visible is null
-                ? state.Bias.to(query.dtype)
-                : state.Bias.to(query.dtype).masked_fill(visible.logical_not(), double.NegativeInfinity);
+        var mask =
+            state.Bias is null ? visible
+            : visible is null ? state.Bias.to(query.dtype)
+            : state.Bias.to(query.dtype).masked_fill(visible.logical_not(), double.NegativeInfinity);
         var mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, dropout);
         return (sees is null ? mixed : mixed.masked_fill(sees.logical_not(), 0.0)).MoveToOuterDisposeScope();
     }

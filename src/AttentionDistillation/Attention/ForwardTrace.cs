@@ -32,7 +32,7 @@ public sealed class ForwardTrace
         WantsOutput = wantsOutput;
         int layers = capabilities.Layers;
         attentionWanted = Resolve(request.AttentionLayers, request.EveryAttention, 0, layers - 1, "attention layer");
-        hiddenWanted = Resolve(request.HiddenLayers, request.EveryHidden, 0, layers, "hidden state");
+        hiddenWanted = Resolve(request.HiddenLayers, request.EveryHidden, 0, LastHiddenState, "hidden state");
         featuresWanted = new HashSet<string>(request.FeatureNames, StringComparer.Ordinal);
         foreach (string name in featuresWanted)
             if (!capabilities.Features.Contains(name))
@@ -52,15 +52,28 @@ public sealed class ForwardTrace
             $"{capabilities.Model} recorded no output: the trace was made with wantsOutput: false, or the forward pass did not run."
         );
 
-    /// <summary>The highest attention layer (numbered from 0) that must run at all; -1 when only the embedding is wanted.</summary>
+    /// <summary>
+    /// The highest attention layer (numbered from 0) that must run at all, in a model with a hidden state after every attention layer; -1 when
+    /// only the embedding is wanted.
+    /// </summary>
     public int LastLayerNeeded =>
-        WantsOutput || featuresWanted.Count > 0
-            ? capabilities.Layers - 1
-            : Math.Max(attentionWanted.Count > 0 ? attentionWanted.Max : -1, hiddenWanted.Count > 0 ? hiddenWanted.Max - 1 : -1);
+        WantsOutput || featuresWanted.Count > 0 ? capabilities.Layers - 1 : Math.Max(LastAttentionWanted, LastHiddenWanted - 1);
 
-    /// <summary>True when layer <paramref name="layer"/> may stop once its attention inputs are recorded: nothing after them is wanted.</summary>
+    /// <summary>The highest attention layer wanted; -1 for none.</summary>
+    public int LastAttentionWanted => attentionWanted.Count > 0 ? attentionWanted.Max : -1;
+
+    /// <summary>The highest hidden state wanted; -1 for none.</summary>
+    public int LastHiddenWanted => hiddenWanted.Count > 0 ? hiddenWanted.Max : -1;
+
+    /// <summary>True when the caller wants the output or any feature, for which a model runs to its end.</summary>
+    public bool RunsToTheEnd => WantsOutput || featuresWanted.Count > 0;
+
+    /// <summary>
+    /// True when layer <paramref name="layer"/> may stop once its attention inputs are recorded: nothing after them is wanted. Never in a model
+    /// whose hidden states do not follow its attention layers one by one.
+    /// </summary>
     public bool StopsAfterAttentionInputs(int layer) =>
-        !WantsOutput && featuresWanted.Count == 0 && layer == LastLayerNeeded && !hiddenWanted.Contains(layer + 1);
+        !RunsToTheEnd && capabilities.LastHiddenState is null && layer == LastLayerNeeded && !hiddenWanted.Contains(layer + 1);
 
     /// <summary>True when the attention call of a layer (from 0) is wanted.</summary>
     public bool WantsAttention(int layer) => attentionWanted.Contains(layer);
@@ -114,7 +127,7 @@ public sealed class ForwardTrace
     /// <exception cref="InvalidOperationException">It was not recorded; the message lists what was.</exception>
     public Tensor Hidden(int state)
     {
-        int index = state < 0 ? capabilities.Layers + 1 + state : state;
+        int index = state < 0 ? LastHiddenState + 1 + state : state;
         return hidden.TryGetValue(index, out var tensor) ? tensor : throw Missing($"hidden state {state}", hidden.Keys);
     }
 
@@ -141,6 +154,8 @@ public sealed class ForwardTrace
             scope.MoveToOuter(output);
     }
 
+    private int LastHiddenState => capabilities.LastHiddenState ?? capabilities.Layers;
+
     private SortedSet<int> Resolve(int[] wanted, bool every, int first, int last, string what)
     {
         var set = new SortedSet<int>(every ? Enumerable.Range(first, last - first + 1) : []);
@@ -149,7 +164,9 @@ public sealed class ForwardTrace
             int index = item < 0 ? last + 1 + item : item;
             if (index < first || index > last)
                 throw new ArgumentException(
-                    $"{capabilities.Model} has no {what} {item}. It has {what}s {first} to {last} (or -1 to -{last - first + 1}, counted from the end)."
+                    last < first
+                        ? $"{capabilities.Model} has no {what}s, but the request names {what} {item}. Ask for hidden states or features instead."
+                        : $"{capabilities.Model} has no {what} {item}. It has {what}s {first} to {last} (or -1 to -{last - first + 1}, counted from the end)."
                 );
             set.Add(index);
         }

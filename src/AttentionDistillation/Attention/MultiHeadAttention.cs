@@ -36,6 +36,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     /// </param>
     /// <param name="hasBias">Whether the projections have biases.</param>
     /// <param name="headWidth">D, where H x D is not the width, as in pruned models; null means width / heads.</param>
+    /// <param name="outputHasBias">Whether the output projection has one; null means <paramref name="hasBias"/>.</param>
     /// <exception cref="ArgumentException">The heads do not divide the width, or a number is out of its range.</exception>
     public MultiHeadAttention(
         long width,
@@ -46,7 +47,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         bool isCausal = false,
         long? contextWidth = null,
         bool hasBias = true,
-        long? headWidth = null
+        long? headWidth = null,
+        bool? outputHasBias = null
     )
         : base(nameof(MultiHeadAttention))
     {
@@ -66,7 +68,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         }
         else
             queryKeyValue = layers.Linear(width, QueryKeyValueNames.Length * inner, hasBias);
-        output = layers.Linear(inner, width, hasBias);
+        output = layers.Linear(inner, width, outputHasBias ?? hasBias);
         this.dropout = dropout;
         (Heads, Width, Layer, IsCausal) = (heads, width, layer, isCausal);
         RegisterComponents();
@@ -169,7 +171,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         var mixed = (form is null ? Mix(state) : form.Mix(CallOf(state, hidden)))
             .transpose(1, 2)
             .reshape(hidden.size(0), hidden.size(1), Heads * HeadWidth);
-        return output.call(mixed).MoveToOuterDisposeScope();
+        return output.Project(mixed).MoveToOuterDisposeScope();
     }
 
     private AttentionCall CallOf(AttentionState state, Tensor hidden) =>
@@ -179,18 +181,18 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     {
         if (queryKeyValue is null)
         {
-            var pair = Split(keyValue!.call(context ?? hidden), KeyValueNames.Length);
-            return (Split(query!.call(hidden), 1)[0], pair[0], pair[1]);
+            var pair = Split(keyValue!.Project(context ?? hidden), KeyValueNames.Length);
+            return (Split(query!.Project(hidden), 1)[0], pair[0], pair[1]);
         }
         if (context is null && FastPaths.FusedProjections)
         {
-            var three = Split(queryKeyValue.call(hidden), QueryKeyValueNames.Length);
+            var three = Split(queryKeyValue.Project(hidden), QueryKeyValueNames.Length);
             return (three[0], three[1], three[2]);
         }
         // Each from a source of its own: the rows of the one weight apart.
         var weights = queryKeyValue.weight!.view(QueryKeyValueNames.Length, Heads * HeadWidth, Width).unbind(0);
         var biases = queryKeyValue.bias?.view(QueryKeyValueNames.Length, Heads * HeadWidth).unbind(0);
-        Tensor Part(Tensor source, int number) => Split(nn.functional.linear(source, weights[number], biases?[number]), 1)[0];
+        Tensor Part(Tensor source, int number) => Split(LinearProduct.Of(source, weights[number], biases?[number]), 1)[0];
         return (Part(hidden, 0), Part(context ?? hidden, 1), Part(context ?? hidden, 2));
     }
 

@@ -62,10 +62,16 @@ public sealed class TraceRequest
 
 /// <summary>What a model can record.</summary>
 /// <param name="Model">The model in words, for error messages.</param>
-/// <param name="Layers">Number of attention layers; hidden states are numbered 0 to <paramref name="Layers"/>.</param>
+/// <param name="Layers">Number of attention layers; hidden states are numbered 0 to <paramref name="Layers"/> unless <see cref="LastHiddenState"/> says otherwise.</param>
 /// <param name="Features">Names of further features.</param>
 public sealed record TraceCapabilities(string Model, int Layers, params string[] Features)
 {
+    /// <summary>
+    /// The number of the last hidden state, where there is not one after every attention layer: stages of a hierarchical model, blocks of a
+    /// convolutional one. Null means <see cref="Layers"/>.
+    /// </summary>
+    public int? LastHiddenState { get; init; }
+
     /// <summary>Attention heads of every layer; 0 when layers differ or it is not known before a forward pass.</summary>
     public int Heads { get; init; }
 

@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 namespace AttentionDistillation.Models;
 
 /// <summary>A decoder with a language-model head: scores [B, L, V] of each next token.</summary>
-public abstract class CausalLanguageModel : TextDecoder
+public abstract class CausalLanguageModel : TextDecoder, IOwnProducts
 {
     private const string HeadName = "lm_head.weight";
 
@@ -28,7 +28,10 @@ public abstract class CausalLanguageModel : TextDecoder
     /// <summary>The vocabulary's scores for hidden states after the final norm.</summary>
     /// <param name="hidden">[..., C].</param>
     /// <returns>[..., V].</returns>
-    public Tensor Scores(Tensor hidden) => head is null ? nn.functional.linear(hidden, WordTable) : head.call(hidden);
+    public Tensor Scores(Tensor hidden) => head is null ? LinearProduct.Of(hidden, WordTable, null) : head.Project(hidden);
+
+    /// <inheritdoc/>
+    public long MultiplyAdds(Tensor output) => head is null ? output.numel() * WordTable.size(1) : 0;
 
     /// <inheritdoc/>
     public override IReadOnlyDictionary<string, string> TiedNames =>

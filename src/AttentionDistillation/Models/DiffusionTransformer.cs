@@ -94,9 +94,7 @@ public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, Transformer
         if (config.Positions == TokenPositions.Rotary)
             rotary = new AxialRotary(config.Frames, config.Grid, config.Grid, width / config.Heads);
         blocks = new ModuleList<DiffusionTransformerBlock>([
-            .. Enumerable
-                .Range(0, config.Layers)
-                .Select(number => new DiffusionTransformerBlock(config, number, rotary, layers)),
+            .. Enumerable.Range(0, config.Layers).Select(number => new DiffusionTransformerBlock(config, number, rotary, layers)),
         ]);
         if (config.ModulatesOutput)
             adaptiveOutputNorm = new AdaptiveNorm(width, width, layers, config.NormEpsilon);
@@ -180,7 +178,7 @@ public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, Transformer
         if (trace is { WantsOutput: false })
             return empty(0, dtype: sample.dtype, device: sample.device).MoveToOuterDisposeScope();
         var normed = adaptiveOutputNorm is not null ? adaptiveOutputNorm.call(hidden, condition) : outputNorm!.call(hidden);
-        var prediction = Unpatch(output.call(normed), rows, columns);
+        var prediction = Unpatch(output.Project(normed), rows, columns);
         trace?.RecordOutput(prediction);
         return prediction.MoveToOuterDisposeScope();
     }
@@ -232,7 +230,8 @@ public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, Transformer
     public JsonObject ToHubConfig() => DiffusionTransformerFormat.Write(Config);
 
     /// <inheritdoc/>
-    public IReadOnlyDictionary<string, Tensor> HubParameters() => DiffusionTransformerFormat.Parameters(Config, named_parameters());
+    public IReadOnlyDictionary<string, Tensor> HubParameters() =>
+        DiffusionTransformerFormat.Parameters(Config, named_parameters());
 
     /// <inheritdoc/>
     public string CanonicalName(string name) => name;
@@ -247,7 +246,9 @@ public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, Transformer
     {
         using var scope = NewDisposeScope();
         var images = sample.dim() == 5 ? sample.transpose(1, 2).flatten(0, 1) : sample;
-        var tokens = SpatialTransformer.Tokens(patches.call(images)).reshape(sample.size(0), -1, Config.HiddenSize);
+        var tokens = SpatialTransformer
+            .Tokens(ImageLayout.Convolve(patches, images))
+            .reshape(sample.size(0), -1, Config.HiddenSize);
         if (placeTable is not null)
         {
             var places = placeTable.unsqueeze(0);
@@ -288,7 +289,9 @@ public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, Transformer
             Shapes.RequireExact(sample, [-1, Config.InputChannels, -1, -1]);
         Shapes.RequireExact(times, [-1]);
         if (times.size(0) != sample.size(0) && times.size(0) != 1)
-            throw new ArgumentException($"There are {times.size(0)} times for {sample.size(0)} samples: give one each, or one for all.");
+            throw new ArgumentException(
+                $"There are {times.size(0)} times for {sample.size(0)} samples: give one each, or one for all."
+            );
         bool isUsual = sample.size(-2) == Config.SampleSize && sample.size(-1) == Config.SampleSize;
         if (!isUsual && Config.Positions != TokenPositions.SineCosine)
             throw new ArgumentException(
@@ -299,7 +302,12 @@ public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, Transformer
                 $"Patches of {Config.PatchSize} must divide height and width, but the sample is {Shapes.Describe(sample)}."
             );
         Require(conditions.ClassLabels, Config.Classes > 0, nameof(conditions.ClassLabels), "int64 [B]");
-        Require(conditions.Context, Config.ContextWidth is not null, nameof(conditions.Context), $"[B, S, {Config.ContextWidth}]");
+        Require(
+            conditions.Context,
+            Config.ContextWidth is not null,
+            nameof(conditions.Context),
+            $"[B, S, {Config.ContextWidth}]"
+        );
         if (conditions.Context is { } context)
             Shapes.RequireExact(context, [sample.size(0), -1, Config.ContextWidth!.Value]);
         if (conditions.BlockFeatures is { } features && features.Count != blocks.Count)

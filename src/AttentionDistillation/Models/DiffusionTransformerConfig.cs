@@ -172,9 +172,17 @@ public sealed record DiffusionTransformerConfig
         if (Positions == TokenPositions.SineCosine && HiddenSize % divisor != 0)
             throw Wrong(nameof(HiddenSize), HiddenSize, $"divisible by {divisor} for positions of sines and cosines");
         if (Positions == TokenPositions.Rotary && HiddenSize / Heads % 2 != 0)
-            throw Wrong(nameof(Heads), Heads, $"such that the head width, here {HiddenSize / Heads}, is even for rotary positions");
+            throw Wrong(
+                nameof(Heads),
+                Heads,
+                $"such that the head width, here {HiddenSize / Heads}, is even for rotary positions"
+            );
         if (Classes < 0 || ContextWidth < 1)
-            throw Wrong($"{nameof(Classes)}, {nameof(ContextWidth)}", (Classes, ContextWidth), "0 or more, and 1 or more or null");
+            throw Wrong(
+                $"{nameof(Classes)}, {nameof(ContextWidth)}",
+                (Classes, ContextWidth),
+                "0 or more, and 1 or more or null"
+            );
         if (!(ClassDeviation > 0))
             throw Wrong(nameof(ClassDeviation), ClassDeviation, "above 0");
         if (!(NormEpsilon > 0) || !(FeedForwardNormEpsilon > 0))

@@ -105,12 +105,12 @@ public sealed class JointDiffusionTransformer : nn.Module<Tensor, Tensor, JointC
         long patch = Config.PatchSize,
             rows = sample.size(2) / patch,
             columns = sample.size(3) / patch;
-        var image = SpatialTransformer.Tokens(patches.call(sample)) + Middle(sample, rows, columns);
+        var image = SpatialTransformer.Tokens(ImageLayout.Convolve(patches, sample)) + Middle(sample, rows, columns);
         var condition = timeEmbedding.call(times) + textEmbedding.call(conditions.Pooled);
         trace?.RecordFeature(DiffusionTransformer.ConditioningFeature, condition);
         trace?.RecordHidden(0, image);
         var inputs = new DenoiserInputs(condition, null, conditions.ContextMask, trace);
-        Tensor? text = contextEmbedding.call(conditions.Context);
+        Tensor? text = contextEmbedding.Project(conditions.Context);
         int last = trace is { WantsOutput: false } ? trace.LastLayerNeeded : blocks.Count - 1;
         for (int number = 0; number <= last; number++)
             (image, text) = blocks[number].call(image, text!, inputs);
@@ -118,7 +118,7 @@ public sealed class JointDiffusionTransformer : nn.Module<Tensor, Tensor, JointC
         if (trace is { WantsOutput: false })
             return empty(0, dtype: sample.dtype, device: sample.device).MoveToOuterDisposeScope();
         var prediction = output
-            .call(outputNorm.call(image, condition))
+            .Project(outputNorm.call(image, condition))
             .view(-1, rows, columns, patch, patch, Config.OutputChannels)
             .permute(0, 5, 1, 3, 2, 4)
             .reshape(sample.size(0), Config.OutputChannels, rows * patch, columns * patch);
@@ -161,7 +161,12 @@ public sealed class JointDiffusionTransformer : nn.Module<Tensor, Tensor, JointC
     // The middle of the table, as the model was trained with crops of it.
     private Tensor Middle(Tensor sample, long rows, long columns)
     {
-        if (rows > Config.PositionGrid || columns > Config.PositionGrid || sample.size(2) % Config.PatchSize != 0 || sample.size(3) % Config.PatchSize != 0)
+        if (
+            rows > Config.PositionGrid
+            || columns > Config.PositionGrid
+            || sample.size(2) % Config.PatchSize != 0
+            || sample.size(3) % Config.PatchSize != 0
+        )
             throw new ArgumentException(
                 $"Patches of {Config.PatchSize} must divide height and width, and give at most {Config.PositionGrid} rows and columns, but the sample is {Shapes.Describe(sample)}."
             );

@@ -99,11 +99,7 @@ public sealed class LatentDiffusionUNet : nn.Module<Tensor, Tensor, UNetConditio
         classEmbedding = config.Classes > 0 ? layers.Embedding(config.Classes, config.TimeWidth) : null;
         addedEmbedding =
             config.PooledTextWidth > 0
-                ? new VectorEmbedding(
-                    config.PooledTextWidth + config.TimeIdCount * config.TimeIdWidth,
-                    config.TimeWidth,
-                    layers
-                )
+                ? new VectorEmbedding(config.PooledTextWidth + config.TimeIdCount * config.TimeIdWidth, config.TimeWidth, layers)
                 : null;
         var skips = new Stack<long>([levels[0].Channels]);
         int layer = 0;
@@ -188,7 +184,7 @@ public sealed class LatentDiffusionUNet : nn.Module<Tensor, Tensor, UNetConditio
         var time = TimeVector(sample, times, conditions);
         trace?.RecordFeature(TimeFeature, time);
         var inputs = new DenoiserInputs(time, conditions.Context, conditions.ContextMask, trace);
-        var image = inputConvolution.call(sample);
+        var image = ImageLayout.Convolve(inputConvolution, sample);
         if (trace?.WantsHidden(0) == true)
             trace.RecordHidden(0, SpatialTransformer.Tokens(image));
         var run = new StageRun(this, trace, scope);
@@ -225,7 +221,7 @@ public sealed class LatentDiffusionUNet : nn.Module<Tensor, Tensor, UNetConditio
             image = upStages[number].call(image, joined, size, inputs);
             trace?.RecordFeature(StageNames[stage], image);
         }
-        var output = outputConvolution.call(activation(outputNorm.call(image)));
+        var output = ImageLayout.Convolve(outputConvolution, activation(outputNorm.call(image)));
         if (trace?.WantsOutput == true)
             trace.RecordOutput(output);
         trace?.MoveOut(scope);
@@ -249,11 +245,7 @@ public sealed class LatentDiffusionUNet : nn.Module<Tensor, Tensor, UNetConditio
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, Tensor> HubParameters() =>
         named_parameters()
-            .ToDictionary(
-                pair => LatentDiffusionFormat.ToHub(pair.name),
-                pair => (Tensor)pair.parameter,
-                StringComparer.Ordinal
-            );
+            .ToDictionary(pair => LatentDiffusionFormat.ToHub(pair.name), pair => (Tensor)pair.parameter, StringComparer.Ordinal);
 
     /// <inheritdoc/>
     public string CanonicalName(string name) => name;
@@ -300,15 +292,27 @@ public sealed class LatentDiffusionUNet : nn.Module<Tensor, Tensor, UNetConditio
         Shapes.RequireExact(sample, [-1, Config.InputChannels, -1, -1]);
         Shapes.RequireExact(times, [-1]);
         if (times.size(0) != sample.size(0) && times.size(0) != 1)
-            throw new ArgumentException($"There are {times.size(0)} times for {sample.size(0)} samples: give one each, or one for all.");
+            throw new ArgumentException(
+                $"There are {times.size(0)} times for {sample.size(0)} samples: give one each, or one for all."
+            );
         long least = 1L << (Config.Levels.Count - 1);
         if (sample.size(2) < least || sample.size(3) < least)
             throw new ArgumentException(
                 $"The model halves its input {Config.Levels.Count - 1} times, so height and width must be {least} or more, but the sample is {Shapes.Describe(sample)}."
             );
-        Require(conditions.Context, Config.ContextWidth is not null, nameof(conditions.Context), $"[B, S, {Config.ContextWidth}]");
+        Require(
+            conditions.Context,
+            Config.ContextWidth is not null,
+            nameof(conditions.Context),
+            $"[B, S, {Config.ContextWidth}]"
+        );
         Require(conditions.ClassLabels, Config.Classes > 0, nameof(conditions.ClassLabels), "int64 [B]");
-        Require(conditions.PooledText, Config.PooledTextWidth > 0, nameof(conditions.PooledText), $"[B, {Config.PooledTextWidth}]");
+        Require(
+            conditions.PooledText,
+            Config.PooledTextWidth > 0,
+            nameof(conditions.PooledText),
+            $"[B, {Config.PooledTextWidth}]"
+        );
         Require(conditions.TimeIds, Config.TimeIdCount > 0, nameof(conditions.TimeIds), $"[B, {Config.TimeIdCount}]");
         if (conditions.Context is { } context)
             Shapes.RequireExact(context, [sample.size(0), -1, Config.ContextWidth!.Value]);
@@ -340,9 +344,7 @@ public sealed class LatentDiffusionUNet : nn.Module<Tensor, Tensor, UNetConditio
         var stages = downStages
             .Select((stage, number) => (Name: $"down_blocks.{number}", stage.Transformers, Reduction: 1 << number))
             .Concat(
-                middleStage is null
-                    ? []
-                    : [(Name: MiddleName, middleStage.Transformers, Reduction: 1 << (downStages.Count - 1))]
+                middleStage is null ? [] : [(Name: MiddleName, middleStage.Transformers, Reduction: 1 << (downStages.Count - 1))]
             )
             .Concat(
                 upStages.Select(
@@ -355,7 +357,8 @@ public sealed class LatentDiffusionUNet : nn.Module<Tensor, Tensor, UNetConditio
         foreach (var (block, depth) in transformer.Blocks.Select((block, depth) => (block, depth)))
         foreach (var attention in block.Attentions)
         {
-            string name = $"{stage.Name}.attentions.{number}.transformer_blocks.{depth}.{(attention.IsCross ? "attn2" : "attn1")}";
+            string name =
+                $"{stage.Name}.attentions.{number}.transformer_blocks.{depth}.{(attention.IsCross ? "attn2" : "attn1")}";
             yield return new AttentionPlace(attention.Layer, name, stage.Reduction, attention);
         }
     }
@@ -363,8 +366,7 @@ public sealed class LatentDiffusionUNet : nn.Module<Tensor, Tensor, UNetConditio
     /// <summary>Whether a pass that nobody wants the output of has recorded everything.</summary>
     private sealed class StageRun(LatentDiffusionUNet model, ForwardTrace? trace, DisposeScope scope)
     {
-        private readonly bool mayStop =
-            trace is { WantsOutput: false } && !model.Capabilities.Features.Any(trace.WantsFeature);
+        private readonly bool mayStop = trace is { WantsOutput: false } && !model.Capabilities.Features.Any(trace.WantsFeature);
 
         public bool IsOver(int lastLayer) => mayStop && lastLayer >= trace!.LastLayerNeeded;
 

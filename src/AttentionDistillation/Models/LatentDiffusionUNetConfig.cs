@@ -44,7 +44,7 @@ public sealed record LatentDiffusionUNetConfig
             TimeIdWidth = 256,
         };
 
-    /// <summary>Two resolutions of 16 and 32 channels with all parts, about 310,000 parameters: for tests and small studies.</summary>
+    /// <summary>Two resolutions of 16 and 32 channels with all parts, 267,172 parameters: for tests and small studies.</summary>
     public static LatentDiffusionUNetConfig Tiny { get; } =
         new()
         {

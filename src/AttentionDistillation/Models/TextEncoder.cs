@@ -104,10 +104,8 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
         }
         else
             output = empty(0, dtype: embedded.dtype, device: embedded.device);
-        if (keep is not null && !ReferenceEquals(keep, mask) && trace.Attentions.Count > 0)
-            keep.MoveToOuterDisposeScope();
-        MoveOut(trace);
-        return output.MoveToOuterDisposeScope();
+        trace.MoveOut(scope);
+        return scope.MoveToOuter(output);
     }
 
     /// <summary>Runs the model on a batch's token numbers, mask and, if the family has segments, token types; records into the trace.</summary>
@@ -201,15 +199,4 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
                 || pair.name.StartsWith(nameof(encoder) + ".", StringComparison.Ordinal)
             )
             .ToDictionary(pair => pair.name, pair => pair.parameter, StringComparer.Ordinal);
-
-    private void MoveOut(ForwardTrace trace)
-    {
-        foreach (var state in trace.Attentions.Values)
-            state.MoveToOuterDisposeScope();
-        for (int number = 0; number <= trace.LastLayerNeeded + 1; number++)
-            if (trace.WantsHidden(number))
-                trace.Hidden(number).MoveToOuterDisposeScope();
-        foreach (string name in Capabilities.Features.Where(trace.WantsFeature))
-            trace.Feature(name).MoveToOuterDisposeScope();
-    }
 }

@@ -31,34 +31,8 @@ public sealed class TransformerEncoder : nn.Module<Tensor, Tensor?, ForwardTrace
     /// <param name="mask">bool [B, L], true = real token, or null.</param>
     /// <param name="trace">Records what it wants.</param>
     /// <returns>[B, L, C]; what the last layer that ran gave, empty ([0]) when that layer stopped after its attention inputs.</returns>
-    public override Tensor forward(Tensor hidden, Tensor? mask, ForwardTrace? trace)
-    {
-        using var scope = NewDisposeScope();
-        trace?.RecordHidden(0, hidden);
-        int last = trace?.LastLayerNeeded ?? layers.Count - 1;
-        var current = hidden;
-        for (int number = 0; number <= last; number++)
-        {
-            var next = layers[number].call(current, mask, trace);
-            bool kept = number == 0 || trace?.WantsHidden(number) == true;
-            if (!kept)
-                current.Dispose();
-            current = next;
-            if (trace?.StopsAfterAttentionInputs(number) != true)
-                trace?.RecordHidden(number + 1, current);
-        }
-        if (trace is not null)
-        {
-            foreach (var state in trace.Attentions.Values)
-                state.MoveToOuterDisposeScope();
-            for (int number = 1; number <= last + 1; number++)
-                if (trace.WantsHidden(number))
-                    trace.Hidden(number).MoveToOuterDisposeScope();
-        }
-        // With no layer run, or a recorded state as result, the caller gets an alias: its own to dispose.
-        bool shared = ReferenceEquals(current, hidden) || trace?.WantsHidden(last + 1) == true;
-        return (shared ? current.alias() : current).MoveToOuterDisposeScope();
-    }
+    public override Tensor forward(Tensor hidden, Tensor? mask, ForwardTrace? trace) =>
+        LayerStack.Run(layers, hidden, mask, trace);
 }
 
 /// <summary>One encoder layer: attention, add and normalise, feed-forward, add and normalise.</summary>

@@ -49,7 +49,10 @@ public sealed partial class SeededLayers
         using var guard = no_grad();
         convolution.weight!.copy_(DrawFor(inputs, output, input / groups, kernel, kernel));
         if (hasBias)
-            convolution.bias!.copy_(Bias(inputs, output));
+        {
+            using var bias = Bias(inputs, output);
+            convolution.bias!.copy_(bias);
+        }
         return convolution;
     }
 

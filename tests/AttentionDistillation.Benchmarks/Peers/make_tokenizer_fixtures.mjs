@@ -218,7 +218,7 @@ async function expectations(json) {
     }
     const expected = describe(encoding);
     // transformers takes the signs of words' ends out of CLIP's texts.
-    const ended = (decoded) => (json.model.end_of_word_suffix && json.decoder?.type === "ByteLevel" ? decoded.replaceAll(json.model.end_of_word_suffix, " ").trim() : decoded);
+    const ended = (decoded) => (json.model.end_of_word_suffix && json.decoder?.type === "ByteLevel" ? decoded.replaceAll(json.model.end_of_word_suffix, " ").replace(/^[\t-\r \x1c-\x1f]+|[\t-\r \x1c-\x1f]+$/g, "") : decoded);
     cases.push({ text, pair, special, ...options, expected, decoded: ended(await t.decode(expected.ids, true)), decoded_all: ended(await t.decode(expected.ids, false)) });
   }
   for (const text of TEXTS) {
@@ -230,8 +230,12 @@ async function expectations(json) {
     for (const length of [9, 12, 13])
       for (const side of ["Right", "Left"])
         for (const strategy of ["LongestFirst", "OnlyFirst", "OnlySecond"]) {
-          // At the left, the library cuts a long text before it asks which of the two is longer.
-          if (side === "Left" && strategy === "LongestFirst" && first.length > 40) continue;
+          // Where both texts are too long alone, which one keeps the odd token depends on the library's version: the newest stops reading
+          // a text at the limit before it asks which of the two is longer.
+          const bare = { addSpecialTokens: false };
+          const added = (await t.encode(first, second)).getLength() - (await t.encode(first, second, bare)).getLength();
+          const shorter = Math.min((await t.encode(first, null, bare)).getLength(), (await t.encode(second, null, bare)).getLength());
+          if (strategy === "LongestFirst" && shorter >= length - added) continue;
           await add(first, second, true, { length, side, strategy });
         }
     await add(first, null, true, { length: 5 });

@@ -52,7 +52,10 @@ internal static class DenoiserChecks
             return value;
         }
         double numeric = (At(Step) - At(-Step)) / (2 * Step);
-        Assert.True(Math.Abs(numeric - analytic) <= 1e-6 * Math.Max(Math.Abs(analytic), 1), $"{analytic} by autograd, {numeric} by differences");
+        Assert.True(
+            Math.Abs(numeric - analytic) <= 1e-6 * Math.Max(Math.Abs(analytic), 1),
+            $"{analytic} by autograd, {numeric} by differences"
+        );
     }
 
     /// <summary>Everything a trace can hold is recorded, lives after the pass, and the maps are distributions.</summary>

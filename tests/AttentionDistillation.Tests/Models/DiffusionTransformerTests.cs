@@ -119,7 +119,17 @@ public sealed class DiffusionTransformerTests
         new()
         {
             { "classes", Small },
-            { "prompt", DiffusionTransformerConfig.Tiny with { SampleSize = 8, HiddenSize = 16, Layers = 2, ContextWidth = 12, InputChannels = 2 } },
+            {
+                "prompt",
+                DiffusionTransformerConfig.Tiny with
+                {
+                    SampleSize = 8,
+                    HiddenSize = 16,
+                    Layers = 2,
+                    ContextWidth = 12,
+                    InputChannels = 2,
+                }
+            },
             { "rotary video", Small with { Frames = 3, Positions = TokenPositions.Rotary, Classes = 0, ContextWidth = 12 } },
             { "fixed video", Small with { Frames = 2 } },
             { "learned video", Small with { Frames = 2, Positions = TokenPositions.Learned } },

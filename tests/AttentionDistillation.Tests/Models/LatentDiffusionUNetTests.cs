@@ -121,7 +121,13 @@ public sealed class LatentDiffusionUNetTests
             ContextMask = RandomTensors.Mask(5, 5, 3),
             ClassLabels = tensor(new long[] { 2, 0 }),
             PooledText = random.Normal(2, 6),
-            TimeIds = tensor(new double[,] { { 8, 8, 0, 0, 8, 8 }, { 4, 8, 1, 0, 8, 8 } }),
+            TimeIds = tensor(
+                new double[,]
+                {
+                    { 8, 8, 0, 0, 8, 8 },
+                    { 4, 8, 1, 0, 8, 8 },
+                }
+            ),
         };
         DenoiserChecks.Perturb(model, 4);
         DenoiserChecks.Derivative(
@@ -209,12 +215,13 @@ public sealed class LatentDiffusionUNetTests
             Assert.Throws<ArgumentException>(() => model.call(batch["sample"], batch["timestep"], conditions, null)).Message;
         Assert.Contains("Context", Refusal(UNetConditions.None));
         Assert.Contains("16", Refusal(new() { Context = zeros(1, 5, 15) }));
-        Assert.Contains("leave it null", Refusal(UNetConditions.Of(batch) with { ClassLabels = zeros(1, dtype: ScalarType.Int64) }));
+        Assert.Contains(
+            "leave it null",
+            Refusal(UNetConditions.Of(batch) with { ClassLabels = zeros(1, dtype: ScalarType.Int64) })
+        );
         Assert.Contains(
             "Heads",
-            Assert
-                .Throws<ArgumentException>(() => new LatentDiffusionUNet(new() { Levels = [new(320, 1, 7)] }, 1))
-                .Message,
+            Assert.Throws<ArgumentException>(() => new LatentDiffusionUNet(new() { Levels = [new(320, 1, 7)] }, 1)).Message,
             StringComparison.OrdinalIgnoreCase
         );
     }

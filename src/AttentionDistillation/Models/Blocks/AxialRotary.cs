@@ -24,7 +24,10 @@ public sealed class AxialRotary
     public AxialRotary(long frames, long rows, long columns, long headWidth, double period = 10_000.0)
     {
         if (headWidth < 2 || headWidth % 2 != 0)
-            throw new ArgumentException($"Rotary positions turn pairs of channels, but the head width is {headWidth}.", nameof(headWidth));
+            throw new ArgumentException(
+                $"Rotary positions turn pairs of channels, but the head width is {headWidth}.",
+                nameof(headWidth)
+            );
         if (frames < 1 || rows < 1 || columns < 1)
             throw new ArgumentException($"The grid must be at least 1 x 1 x 1, but is {frames} x {rows} x {columns}.");
         (Frames, Rows, Columns, HeadWidth, this.period) = (frames, rows, columns, headWidth, period);
@@ -69,7 +72,13 @@ public sealed class AxialRotary
     private (Tensor Cosine, Tensor Sine) Table(long firstFrame, long frames, Device device, ScalarType type)
     {
         bool whole = firstFrame == 0 && frames == Frames;
-        if (whole && cached is { } table && table.Type == type && table.Device.type == device.type && table.Device.index == device.index)
+        if (
+            whole
+            && cached is { } table
+            && table.Type == type
+            && table.Device.type == device.type
+            && table.Device.index == device.index
+        )
             return (table.Cosine, table.Sine);
         using var guard = no_grad();
         var angles = Angles(firstFrame, frames, device);

@@ -108,6 +108,9 @@ public sealed class ConditionedAttention : nn.Module<Tensor, Tensor?, Tensor?, F
     /// <summary>What runs between the projections; null for plain attention. It is not part of the model: train and save it apart.</summary>
     public IAttentionProcessor? Processor { get; set; }
 
+    /// <summary>How values are mixed, given queries, keys and values; null for softmax attention. Not part of the model either.</summary>
+    public IAttentionForm? Form { get; set; }
+
     /// <summary>
     /// In self-attention, where keys and values come from: gets the block's input before its norm, [B, L, C], and returns [B, S, C] that the block
     /// norms and projects; null for the input itself. A blend with another frame's features injects that frame (EG4D, arXiv 2405.18132).
@@ -153,7 +156,12 @@ public sealed class ConditionedAttention : nn.Module<Tensor, Tensor?, Tensor?, F
         {
             var state = Project(hidden, source, mask);
             Record(state, trace);
-            mixed = Merge(AttentionMixing.Mix(state, training ? dropout : 0.0));
+            double probability = training ? dropout : 0.0;
+            mixed = Merge(
+                Form is { } form
+                    ? form.Mix(new AttentionCall(state, Layer) { Hidden = hidden, Dropout = probability })
+                    : AttentionMixing.Mix(state, probability)
+            );
         }
         trace?.MoveOut(scope);
         return Through(AttentionProjection.Output, mixed).MoveToOuterDisposeScope();
@@ -170,8 +178,10 @@ public sealed class ConditionedAttention : nn.Module<Tensor, Tensor?, Tensor?, F
             AttentionProjection.Value => value,
             _ => output,
         };
-        var projected = linear.call(input);
-        return (adapters.TryGetValue(projection, out var adapter) ? projected + adapter.call(input) : projected).MoveToOuterDisposeScope();
+        var projected = linear.Project(input);
+        return (
+            adapters.TryGetValue(projection, out var adapter) ? projected + adapter.call(input) : projected
+        ).MoveToOuterDisposeScope();
     }
 
     /// <summary>Queries [B, H, L, D] of hidden states [B, L, C], not rotated.</summary>
@@ -193,7 +203,8 @@ public sealed class ConditionedAttention : nn.Module<Tensor, Tensor?, Tensor?, F
     }
 
     /// <summary>Heads apart: [B, L, H D] to [B, H, L, D].</summary>
-    public Tensor Split(Tensor projected) => projected.view(projected.size(0), projected.size(1), Heads, HeadWidth).transpose(1, 2);
+    public Tensor Split(Tensor projected) =>
+        projected.view(projected.size(0), projected.size(1), Heads, HeadWidth).transpose(1, 2);
 
     /// <summary>Heads together: [B, H, L, D] to [B, L, H D].</summary>
     public Tensor Merge(Tensor mixed) => mixed.transpose(1, 2).reshape(mixed.size(0), mixed.size(2), Heads * HeadWidth);

@@ -28,8 +28,7 @@ public sealed class DecoderPass
     internal HeadIntervention? Heads { get; init; }
 
     /// <summary>The mask of the last keys.</summary>
-    internal Tensor? MaskOf(long keys) =>
-        Mask is null || Mask.size(1) == keys ? Mask : Mask.narrow(1, Mask.size(1) - keys, keys);
+    internal Tensor? MaskOf(long keys) => Mask is null || Mask.size(1) == keys ? Mask : Mask.narrow(1, Mask.size(1) - keys, keys);
 
     /// <summary>The visibility of a layer's keys, the same object for all layers of one window.</summary>
     internal KernelVisibility Visibility(long queries, long keys, long? window, Device device)

@@ -54,7 +54,8 @@ public sealed class DiffusionTransformerBlock : nn.Module<Tensor, DenoiserInputs
     }
 
     /// <summary>Its attention layers, self first.</summary>
-    public IEnumerable<ConditionedAttention> Attentions => crossAttention is null ? [selfAttention] : [selfAttention, crossAttention];
+    public IEnumerable<ConditionedAttention> Attentions =>
+        crossAttention is null ? [selfAttention] : [selfAttention, crossAttention];
 
     /// <summary>[B, L, C] to [B, L, C].</summary>
     public override Tensor forward(Tensor hidden, DenoiserInputs inputs)

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace AttentionDistillation.Models.Blocks;
 
 /// <summary>Scores over the vocabulary: linear, activation, layer norm, then the decoder, which is the word table unless it is untied.</summary>
-public sealed class MaskedLanguageHead : nn.Module<Tensor, Tensor>
+public sealed class MaskedLanguageHead : nn.Module<Tensor, Tensor>, IOwnProducts
 {
     private readonly Linear dense;
     private readonly LayerNorm norm;
@@ -43,12 +43,15 @@ public sealed class MaskedLanguageHead : nn.Module<Tensor, Tensor>
         RegisterComponents();
     }
 
+    /// <inheritdoc/>
+    public long MultiplyAdds(Tensor output) => decoder is null ? output.numel() * dense.weight!.size(0) : 0;
+
     /// <summary>[B, L, C] to [B, L, V].</summary>
     public override Tensor forward(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        var features = norm.call(activation(dense.call(hidden)));
-        var scores = decoder is null ? nn.functional.linear(features, wordTable(), bias) : decoder.call(features);
+        var features = norm.call(activation(dense.Project(hidden)));
+        var scores = decoder is null ? LinearProduct.Of(features, wordTable(), bias) : decoder.Project(features);
         return scores.MoveToOuterDisposeScope();
     }
 }
@@ -140,6 +143,6 @@ public sealed class TokenClassifier : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        return output.call(dropout.call(hidden)).MoveToOuterDisposeScope();
+        return output.Project(dropout.call(hidden)).MoveToOuterDisposeScope();
     }
 }

@@ -23,9 +23,7 @@ public sealed class HeadIntervention
         if (
             references is not null
             && (
-                references.dim() is not (3 or 4)
-                || references.size(0) != factors.size(0)
-                || references.size(1) != factors.size(1)
+                references.dim() is not (3 or 4) || references.size(0) != factors.size(0) || references.size(1) != factors.size(1)
             )
         )
             throw new ArgumentException(

@@ -20,7 +20,7 @@ public sealed class Downsample2d : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>[B, C, H, W] to [B, C, ceil(H / 2), ceil(W / 2)].</summary>
-    public override Tensor forward(Tensor image) => convolution.call(image);
+    public override Tensor forward(Tensor image) => ImageLayout.Convolve(convolution, image);
 }
 
 /// <summary>Enlarges an image by its nearest pixels, followed by a 3 x 3 convolution.</summary>
@@ -42,6 +42,6 @@ public sealed class Upsample2d : nn.Module<Tensor, long[], Tensor>
     {
         using var scope = NewDisposeScope();
         var enlarged = nn.functional.interpolate(image, size: size, mode: InterpolationMode.Nearest);
-        return convolution.call(enlarged).MoveToOuterDisposeScope();
+        return ImageLayout.Convolve(convolution, enlarged).MoveToOuterDisposeScope();
     }
 }

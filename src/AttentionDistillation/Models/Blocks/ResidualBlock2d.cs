@@ -76,7 +76,7 @@ public sealed class ResidualBlock2d : nn.Module<Tensor, Tensor?, Tensor>
                 nameof(condition)
             );
         using var scope = NewDisposeScope();
-        var hidden = firstConvolution.call(activation(firstNorm.call(image)));
+        var hidden = ImageLayout.Convolve(firstConvolution, activation(firstNorm.call(image)));
         if (timeProjection is null)
             hidden = secondNorm.call(hidden);
         else
@@ -90,7 +90,7 @@ public sealed class ResidualBlock2d : nn.Module<Tensor, Tensor?, Tensor>
             else
                 hidden = secondNorm.call(hidden + time);
         }
-        hidden = secondConvolution.call(dropout.call(activation(hidden)));
-        return ((shortcut is null ? image : shortcut.call(image)) + hidden).MoveToOuterDisposeScope();
+        hidden = ImageLayout.Convolve(secondConvolution, dropout.call(activation(hidden)));
+        return ((shortcut is null ? image : ImageLayout.Convolve(shortcut, image)) + hidden).MoveToOuterDisposeScope();
     }
 }

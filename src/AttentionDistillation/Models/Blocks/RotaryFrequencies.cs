@@ -91,17 +91,10 @@ public static class RotaryFrequencies
         static double Magnitude(double scale, double weight) => scale <= 1 ? 1.0 : 0.1 * weight * Math.Log(scale) + 1.0;
     }
 
-    private static (Tensor, double) LongRope(
-        RotaryOptions options,
-        Tensor exponents,
-        long maximum,
-        double original,
-        long? length
-    )
+    private static (Tensor, double) LongRope(RotaryOptions options, Tensor exponents, long maximum, double original, long? length)
     {
         double factor = options.Factor ?? maximum / original;
-        double attention =
-            options.AttentionFactor ?? (factor <= 1 ? 1.0 : Math.Sqrt(1 + Math.Log(factor) / Math.Log(original)));
+        double attention = options.AttentionFactor ?? (factor <= 1 ? 1.0 : Math.Sqrt(1 + Math.Log(factor) / Math.Log(original)));
         var divisors = length > original ? options.LongFactors! : options.ShortFactors!;
         var scaled = tensor(divisors.Select(number => (float)number).ToArray()) * Power(options.Theta, exponents);
         return (scaled.reciprocal(), attention);

@@ -119,9 +119,7 @@ public sealed record RotaryOptions
             );
         }
         if (Scaling == RotaryScaling.LongRope)
-            foreach (
-                var (name, factors) in new[] { (nameof(ShortFactors), ShortFactors), (nameof(LongFactors), LongFactors) }
-            )
+            foreach (var (name, factors) in new[] { (nameof(ShortFactors), ShortFactors), (nameof(LongFactors), LongFactors) })
                 Require(
                     factors?.Count == width / 2,
                     name,

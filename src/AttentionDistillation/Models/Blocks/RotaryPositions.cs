@@ -99,8 +99,9 @@ public sealed class RotaryPositions : IDisposable
 
     // Frequencies of dynamic scaling and LongRoPE are one set up to a length, and others beyond.
     private bool Varies(long length) =>
-        Options.Scaling == RotaryScaling.Dynamic ? length > maximumPositions
-        : Options.Scaling == RotaryScaling.LongRope && length > (Options.OriginalPositions ?? maximumPositions);
+        Options.Scaling == RotaryScaling.Dynamic
+            ? length > maximumPositions
+            : Options.Scaling == RotaryScaling.LongRope && length > (Options.OriginalPositions ?? maximumPositions);
 
     private (Tensor Cosines, Tensor SignedSines) Table(long length, ScalarType type, Device device)
     {
@@ -126,9 +127,6 @@ public sealed class RotaryPositions : IDisposable
         var (cosines, sines) = (angles.cos(), angles.sin());
         if (factor != 1.0)
             (cosines, sines) = (cosines * factor, sines * factor);
-        return (
-            cat([cosines, cosines], -1).to(type).unsqueeze(2),
-            cat([sines.neg(), sines], -1).to(type).unsqueeze(2)
-        );
+        return (cat([cosines, cosines], -1).to(type).unsqueeze(2), cat([sines.neg(), sines], -1).to(type).unsqueeze(2));
     }
 }

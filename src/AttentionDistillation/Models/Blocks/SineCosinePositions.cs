@@ -26,7 +26,9 @@ public static class SineCosinePositions
         if (width < 4 || width % 4 != 0)
             throw new ArgumentException($"Positions of two axes need a width divisible by 4, but it is {width}.", nameof(width));
         using var scope = NewDisposeScope();
-        var column = Axis(columns, (double)(baseColumns ?? columns) / columns, width / 2).unsqueeze(0).expand(rows, columns, width / 2);
+        var column = Axis(columns, (double)(baseColumns ?? columns) / columns, width / 2)
+            .unsqueeze(0)
+            .expand(rows, columns, width / 2);
         var row = Axis(rows, (double)(baseRows ?? rows) / rows, width / 2).unsqueeze(1).expand(rows, columns, width / 2);
         return cat([column, row], -1).reshape(rows * columns, width).MoveToOuterDisposeScope();
     }
@@ -37,7 +39,10 @@ public static class SineCosinePositions
     public static Tensor Video(long frames, long rows, long columns, long width)
     {
         if (width < 16 || width % 16 != 0)
-            throw new ArgumentException($"Positions of three axes need a width divisible by 16, but it is {width}.", nameof(width));
+            throw new ArgumentException(
+                $"Positions of three axes need a width divisible by 16, but it is {width}.",
+                nameof(width)
+            );
         using var scope = NewDisposeScope();
         long temporal = width / 4,
             area = rows * columns;

@@ -43,7 +43,9 @@ public sealed record SinusoidalTime(
     internal void Validate()
     {
         if (Width < 2 || Width % 2 != 0)
-            throw new ArgumentException($"{nameof(SinusoidalTime)}.{nameof(Width)} is {Width}, but must be an even number, 2 or more.");
+            throw new ArgumentException(
+                $"{nameof(SinusoidalTime)}.{nameof(Width)} is {Width}, but must be an even number, 2 or more."
+            );
         if (!(DownscaleShift < Width / 2.0))
             throw new ArgumentException(
                 FormattableString.Invariant(

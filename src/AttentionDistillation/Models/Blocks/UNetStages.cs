@@ -109,9 +109,7 @@ internal sealed class MiddleStage : nn.Module<Tensor, DenoiserInputs, Tensor>
             place.Residual(config, place.Level.Channels, layers),
         ]);
         transformers =
-            place.Level.TransformerDepth == 0
-                ? null
-                : new ModuleList<SpatialTransformer>([place.Transformer(config, 0, layers)]);
+            place.Level.TransformerDepth == 0 ? null : new ModuleList<SpatialTransformer>([place.Transformer(config, 0, layers)]);
         RegisterComponents();
     }
 
@@ -151,9 +149,7 @@ internal sealed class UpStage : nn.Module<Tensor, Tensor[], long[], DenoiserInpu
         transformers =
             place.Level.TransformerDepth == 0
                 ? null
-                : new ModuleList<SpatialTransformer>([
-                    .. skips.Select((_, number) => place.Transformer(config, number, layers)),
-                ]);
+                : new ModuleList<SpatialTransformer>([.. skips.Select((_, number) => place.Transformer(config, number, layers))]);
         upsample = place.IsLast ? null : new Upsample2d(place.Level.Channels, layers);
         RegisterComponents();
     }

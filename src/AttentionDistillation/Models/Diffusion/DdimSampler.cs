@@ -92,7 +92,9 @@ public sealed record DdimSampler(NoiseSchedule Schedule, PredictionType Predicti
     {
         ArgumentNullException.ThrowIfNull(model);
         if (Eta != 0)
-            throw new InvalidOperationException(FormattableString.Invariant($"Only the deterministic sampler can be inverted, but eta is {Eta}."));
+            throw new InvalidOperationException(
+                FormattableString.Invariant($"Only the deterministic sampler can be inverted, but eta is {Eta}.")
+            );
         using var guard = no_grad();
         var current = clean.alias();
         int[] grid = Grid;
@@ -108,7 +110,9 @@ public sealed record DdimSampler(NoiseSchedule Schedule, PredictionType Predicti
             {
                 // x_to such that the sampler's move from it ends at the present sample: both are of the same clean estimate and noise.
                 var (_, direction) = Estimate(model(noisy, Times(noisy, to)), noisy, barTo);
-                noisy = (current - direction * Math.Sqrt(1 - barFrom)) * Math.Sqrt(barTo / barFrom) + direction * Math.Sqrt(1 - barTo);
+                noisy =
+                    (current - direction * Math.Sqrt(1 - barFrom)) * Math.Sqrt(barTo / barFrom)
+                    + direction * Math.Sqrt(1 - barTo);
             }
             current.Dispose();
             current = noisy.MoveToOuterDisposeScope();
@@ -116,7 +120,10 @@ public sealed record DdimSampler(NoiseSchedule Schedule, PredictionType Predicti
         return current;
     }
 
-    private double Bar(int step) => step >= 0 ? Schedule.AlphaBars[step] : EndsClean ? 1.0 : Schedule.AlphaBars[0];
+    private double Bar(int step) =>
+        step >= 0 ? Schedule.AlphaBars[step]
+        : EndsClean ? 1.0
+        : Schedule.AlphaBars[0];
 
     private (Tensor Clean, Tensor Noise) Estimate(Tensor prediction, Tensor sample, double bar)
     {
@@ -134,5 +141,6 @@ public sealed record DdimSampler(NoiseSchedule Schedule, PredictionType Predicti
         return (clean, (sample - clean * signal) / sigma);
     }
 
-    internal static Tensor Times(Tensor sample, int step) => full([sample.size(0)], step, dtype: ScalarType.Int64, device: sample.device);
+    internal static Tensor Times(Tensor sample, int step) =>
+        full([sample.size(0)], step, dtype: ScalarType.Int64, device: sample.device);
 }

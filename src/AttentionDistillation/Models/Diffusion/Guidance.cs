@@ -25,7 +25,10 @@ public static class Guidance
         ArgumentNullException.ThrowIfNull(conditional);
         Shapes.RequireExact(unconditional, conditional.shape);
         if (!(rescale is >= 0 and <= 1))
-            throw new ArgumentException(FormattableString.Invariant($"The rescaling must be from 0 to 1, but is {rescale}."), nameof(rescale));
+            throw new ArgumentException(
+                FormattableString.Invariant($"The rescaling must be from 0 to 1, but is {rescale}."),
+                nameof(rescale)
+            );
         if (scale == 1.0)
             return conditional.alias();
         using var scope = NewDisposeScope();

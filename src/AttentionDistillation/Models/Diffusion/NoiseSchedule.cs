@@ -93,7 +93,8 @@ public sealed class NoiseSchedule
 
     /// <summary>Steps drawn uniformly from 0 to T - 1.</summary>
     /// <returns>int64 [B], on the CPU.</returns>
-    public Tensor DrawSteps(long count, Generator generator) => randint(0, Steps, [count], dtype: ScalarType.Int64, generator: generator);
+    public Tensor DrawSteps(long count, Generator generator) =>
+        randint(0, Steps, [count], dtype: ScalarType.Int64, generator: generator);
 
     /// <summary>x_t: a clean sample with the noise of its step.</summary>
     /// <param name="clean">x, [B, ...].</param>
@@ -173,7 +174,10 @@ public sealed class NoiseSchedule
     private static Tensor Look(double[] table, Tensor steps, ScalarType type)
     {
         if (steps.dtype != ScalarType.Int64)
-            throw new ArgumentException($"Steps must be int64 [B], but are {steps.dtype} {Shapes.Describe(steps)}.", nameof(steps));
+            throw new ArgumentException(
+                $"Steps must be int64 [B], but are {steps.dtype} {Shapes.Describe(steps)}.",
+                nameof(steps)
+            );
         Shapes.RequireExact(steps, [-1]);
         return tensor(table, dtype: ScalarType.Float64, device: steps.device).index_select(0, steps).to(type);
     }
@@ -186,13 +190,18 @@ public sealed class NoiseSchedule
         ArgumentNullException.ThrowIfNull(first);
         ArgumentNullException.ThrowIfNull(second);
         if (!first.shape.SequenceEqual(second.shape))
-            throw new ArgumentException($"Both must have the same shape, but have {Shapes.Describe(first)} and {Shapes.Describe(second)}.");
+            throw new ArgumentException(
+                $"Both must have the same shape, but have {Shapes.Describe(first)} and {Shapes.Describe(second)}."
+            );
     }
 
     private static IEnumerable<double> Spaced(int count, double first, double last)
     {
         if (count < 2)
-            throw new ArgumentException($"A schedule from a first to a last beta needs 2 steps or more, but has {count}.", nameof(count));
+            throw new ArgumentException(
+                $"A schedule from a first to a last beta needs 2 steps or more, but has {count}.",
+                nameof(count)
+            );
         return Enumerable.Range(0, count).Select(step => first + (last - first) * step / (count - 1));
     }
 }

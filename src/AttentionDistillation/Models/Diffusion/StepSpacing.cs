@@ -25,7 +25,10 @@ public static class StepGrid
     public static int[] Of(int total, int count, StepSpacing spacing, int offset = 0)
     {
         if (count < 1 || count > total)
-            throw new ArgumentException($"A sampler of a schedule of {total} steps can visit 1 to {total} of them, not {count}.", nameof(count));
+            throw new ArgumentException(
+                $"A sampler of a schedule of {total} steps can visit 1 to {total} of them, not {count}.",
+                nameof(count)
+            );
         int[] steps = spacing switch
         {
             StepSpacing.Leading => [.. Enumerable.Range(0, count).Select(number => number * (total / count) + offset).Reverse()],
@@ -40,7 +43,10 @@ public static class StepGrid
         };
         return steps[0] < total
             ? steps
-            : throw new ArgumentException($"An offset of {offset} moves {count} leading steps beyond the schedule's {total}.", nameof(offset));
+            : throw new ArgumentException(
+                $"An offset of {offset} moves {count} leading steps beyond the schedule's {total}.",
+                nameof(offset)
+            );
     }
 
     private static int Rounded(double value) => (int)Math.Round(value, MidpointRounding.ToEven);

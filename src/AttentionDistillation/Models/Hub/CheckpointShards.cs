@@ -12,25 +12,25 @@ internal static partial class CheckpointShards
     private static readonly JsonSerializerOptions Readable = new() { WriteIndented = true };
 
     /// <summary>True for a file of weights, whichever way they were split.</summary>
-    public static bool IsWeightFile(string name) =>
-        name is Checkpoint.SingleFile or Checkpoint.IndexFile || ShardName().IsMatch(name);
+    public static bool IsWeightFile(string name) => WeightName().IsMatch(name);
 
     /// <summary>Writes the tensors.</summary>
     /// <param name="staging">Where to.</param>
     /// <param name="tensors">By name.</param>
     /// <param name="most">Most bytes of tensors in a file.</param>
-    public static void Write(FolderReplacement staging, IReadOnlyDictionary<string, Tensor> tensors, long most)
+    /// <param name="stem">What the files' names begin with.</param>
+    public static void Write(FolderReplacement staging, IReadOnlyDictionary<string, Tensor> tensors, long most, string stem)
     {
         var shards = Split(tensors, most);
         if (shards.Count == 1)
         {
-            WriteFile(staging, Checkpoint.SingleFile, shards[0]);
+            WriteFile(staging, $"{stem}.safetensors", shards[0]);
             return;
         }
         var map = new SortedDictionary<string, string>(StringComparer.Ordinal);
         for (int number = 0; number < shards.Count; number++)
         {
-            string name = $"model-{number + 1:D5}-of-{shards.Count:D5}.safetensors";
+            string name = $"{stem}-{number + 1:D5}-of-{shards.Count:D5}.safetensors";
             WriteFile(staging, name, shards[number]);
             foreach (var (tensor, _) in shards[number])
                 map[tensor] = name;
@@ -45,7 +45,7 @@ internal static partial class CheckpointShards
             ["weight_map"] = new JsonObject(map.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value))),
         };
         byte[] bytes = JsonSerializer.SerializeToUtf8Bytes(index, Readable);
-        staging.Write(Checkpoint.IndexFile, stream => stream.Write(bytes));
+        staging.Write($"{stem}.safetensors.index.json", stream => stream.Write(bytes));
     }
 
     private static void WriteFile(FolderReplacement staging, string name, List<KeyValuePair<string, Tensor>> tensors) =>
@@ -75,6 +75,6 @@ internal static partial class CheckpointShards
 
     private static long Size(Tensor tensor) => tensor.numel() * SafeTensorsType.Of(tensor.dtype).Bits / 8;
 
-    [GeneratedRegex(@"^model-\d{5}-of-\d{5}\.safetensors$")]
-    private static partial Regex ShardName();
+    [GeneratedRegex(@"^(diffusion_pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?$")]
+    private static partial Regex WeightName();
 }

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using AttentionDistillation.Tensors;
 
 namespace AttentionDistillation.Models.Hub;
 
@@ -55,6 +56,23 @@ internal sealed class ConfigReader(JsonObject json, string path)
             return null;
         return node.GetValueKind() == JsonValueKind.String ? node.GetValue<string>() : throw Wrong(name, "a string");
     }
+
+    /// <summary>Height and width: one whole number for a square, or a list of two.</summary>
+    public ImageSize Size(string name, ImageSize fallback) =>
+        Integers(name) switch
+        {
+            null or { Count: 0 } => fallback,
+            { Count: 1 } side => side[0],
+            { Count: 2 } pair => new ImageSize(pair[0], pair[1]),
+            _ => throw Wrong(name, "a whole number or a list of two"),
+        };
+
+    /// <summary>A list of whole numbers.</summary>
+    public IReadOnlyList<long> Integers(string name, IReadOnlyList<long> fallback) =>
+        Integers(name) is { Count: > 0 } list ? list : fallback;
+
+    /// <summary>A configuration inside this one, empty when it is absent or null.</summary>
+    public ConfigReader Section(string name) => new(Object(name) ?? [], $"{path}: {name}");
 
     /// <summary>Where the configuration was read, for messages.</summary>
     public string Path => path;

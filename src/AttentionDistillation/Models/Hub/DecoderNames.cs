@@ -32,18 +32,7 @@ internal sealed partial record DecoderNames(
 {
     /// <summary>Llama, Qwen2 and Mistral.</summary>
     public static DecoderNames Rotary { get; } =
-        new(
-            "",
-            "embed_tokens",
-            null,
-            "layers",
-            "input_layernorm",
-            "self_attn",
-            "post_attention_layernorm",
-            "mlp",
-            "norm",
-            false
-        );
+        new("", "embed_tokens", null, "layers", "input_layernorm", "self_attn", "post_attention_layernorm", "mlp", "norm", false);
 
     /// <summary>GPT-2.</summary>
     public static DecoderNames Gpt2 { get; } = new("", "wte", "wpe", "h", "ln_1", "attn", "ln_2", "mlp", "ln_f", true);

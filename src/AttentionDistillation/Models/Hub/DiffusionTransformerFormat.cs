@@ -110,7 +110,9 @@ internal static class DiffusionTransformerFormat
         };
     }
 
-    private static readonly IReadOnlyDictionary<string, string> SharedNames = new Dictionary<string, string>(StringComparer.Ordinal)
+    private static readonly IReadOnlyDictionary<string, string> SharedNames = new Dictionary<string, string>(
+        StringComparer.Ordinal
+    )
     {
         ["timeEmbedding.inner.weight"] = "timestep_embedder.linear_1.weight",
         ["timeEmbedding.inner.bias"] = "timestep_embedder.linear_1.bias",

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -31,11 +32,14 @@ public static partial class Hub
         ["float64"] = ScalarType.Float64,
     };
 
-    /// <summary>The <c>model_type</c> values that can be loaded.</summary>
+    /// <summary>Where diffusers names a model's class; transformers has <c>model_type</c> and <c>architectures</c>.</summary>
+    private const string DiffusersClass = "_class_name";
+
+    /// <summary>The <c>model_type</c> values (diffusers: class names) that can be loaded.</summary>
     public static IReadOnlyList<string> SupportedFamilies { get; } = [.. ModelFamily.All.Select(family => family.ModelType)];
 
     /// <summary>Loads the model of a folder, in evaluation mode.</summary>
-    /// <param name="folder">Holds <c>config.json</c> and <c>model.safetensors</c> (or shards with an index).</param>
+    /// <param name="folder">Holds <c>config.json</c> and <c>model.safetensors</c> (or shards with an index; diffusers' file names too).</param>
     /// <param name="device">Where the weights go; null means the CPU.</param>
     /// <param name="dtype">Their element type; null means what the configuration says, or else what the file has.</param>
     /// <exception cref="FileNotFoundException">The configuration or the weights are missing.</exception>
@@ -56,7 +60,7 @@ public static partial class Hub
             // The layers made the weights where and as they are wanted; this moves what a block made without them.
             model.Module.to(type);
             model.Module.to(device ?? CPU);
-            using (NewDisposeScope()) // of the views among the parameters
+            using (NewDisposeScope()) // of the views among the tensors
                 CheckpointFit.Of(model, checkpoint).Fill();
             model.Module.eval();
             CompanionFiles.Remember(model, folder);
@@ -111,8 +115,14 @@ public static partial class Hub
             {
                 foreach (var (name, bytes) in CompanionFiles.Of(model))
                     staging.Write(name, stream => stream.Write(bytes));
-                CheckpointShards.Write(staging, parameters, maxShardSize);
-                byte[] config = JsonSerializer.SerializeToUtf8Bytes(SavedConfig(model, parameters), Readable);
+                var json = SavedConfig(model, parameters);
+                CheckpointShards.Write(
+                    staging,
+                    parameters,
+                    maxShardSize,
+                    Checkpoint.Stems[json.ContainsKey(DiffusersClass) ? 1 : 0]
+                );
+                byte[] config = JsonSerializer.SerializeToUtf8Bytes(json, Readable);
                 staging.Write(ConfigFile, stream => stream.Write(config));
             },
             CheckpointShards.IsWeightFile
@@ -124,15 +134,31 @@ public static partial class Hub
         var json = model.ConfigExtras?.DeepClone().AsObject() ?? [];
         foreach (var (name, value) in model.ToHubConfig())
             json[name] = value?.DeepClone();
-        json["architectures"] = new JsonArray(model.Architecture);
-        var type = parameters.Values.First(tensor => tensor.is_floating_point()).dtype;
-        json.Remove("torch_dtype");
-        json["dtype"] = TypeNames.First(pair => pair.Value == type).Key;
+        if (!json.ContainsKey(DiffusersClass)) // diffusers' configurations say neither
+        {
+            json["architectures"] = new JsonArray(model.Architecture);
+            var type = parameters.Values.First(tensor => tensor.is_floating_point()).dtype;
+            json.Remove("torch_dtype");
+            json["dtype"] = TypeNames.First(pair => pair.Value == type).Key;
+        }
         return new JsonObject(
             json.OrderBy(pair => pair.Key, StringComparer.Ordinal)
-                .Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone()))
+                .Select(pair => KeyValuePair.Create(pair.Key, WithPoints(pair.Value)))
         );
     }
+
+    // transformers refuses a whole number where it expects a float, so a real number keeps its point: 1.0, not 1.
+    private static JsonNode? WithPoints(JsonNode? node) =>
+        node switch
+        {
+            JsonObject section => new JsonObject(
+                section.Select(pair => KeyValuePair.Create(pair.Key, WithPoints(pair.Value)))
+            ),
+            JsonArray list => new JsonArray([.. list.Select(WithPoints)]),
+            JsonValue value when value.TryGetValue(out object? held) && held is double number && number == Math.Truncate(number) =>
+                JsonNode.Parse(number.ToString("F1", CultureInfo.InvariantCulture)),
+            _ => node?.DeepClone(),
+        };
 
     private static JsonObject ReadConfig(string folder, out string path)
     {
@@ -153,7 +179,7 @@ public static partial class Hub
 
     private static Func<ConfigReader, ICheckpoint, SeededLayers, IHubModel> FindArchitecture(ConfigReader reader, string path)
     {
-        string? type = reader.Text("model_type");
+        string? type = reader.Text("model_type") ?? reader.Text(DiffusersClass);
         var family =
             ModelFamily.All.FirstOrDefault(candidate => candidate.ModelType == type)
             ?? throw new NotSupportedException(

@@ -5,7 +5,7 @@ namespace AttentionDistillation.Models.Hub;
 /// <summary>How the parameters of one architecture are named in Hugging Face checkpoints.</summary>
 /// <param name="Architecture">The class name in transformers, for example <c>BertForMaskedLM</c>.</param>
 /// <param name="Prefix">What precedes the encoder's names, for example <c>bert.</c>; empty for a bare encoder.</param>
-/// <param name="Encoder">Module names of the encoder, ours to theirs; <c>{n}</c> stands for a layer's number.</param>
+/// <param name="Encoder">Module or parameter names of the encoder, ours to theirs; <c>{n}</c> stands for a layer's number.</param>
 /// <param name="Head">Module or parameter names of the head, ours to theirs.</param>
 /// <param name="Extras">Names of tensors that checkpoints may hold and this architecture has no use for (regular expressions).</param>
 /// <param name="Tied">Names under which a tied decoder may lie in a checkpoint besides, and the tensors that they must then equal.</param>
@@ -26,6 +26,8 @@ internal sealed partial record HubNames(
     {
         if (Head.TryGetValue(own, out string? whole))
             return whole;
+        if (Encoder.TryGetValue(own, out string? parameterOfEncoder))
+            return Prefix + parameterOfEncoder;
         int dot = own.LastIndexOf('.');
         string module = own[..dot];
         string parameter = own[dot..];

@@ -56,7 +56,9 @@ internal static class JointDiffusionTransformerFormat
             width = heads * reader.Integer("attention_head_dim", 64),
             input = reader.Integer("in_channels", 16);
         if (reader.Integer("caption_projection_dim", width) is var caption && caption != width)
-            throw new NotSupportedException($"caption_projection_dim is {caption}, of which only the width {width} is supported.");
+            throw new NotSupportedException(
+                $"caption_projection_dim is {caption}, of which only the width {width} is supported."
+            );
         return new()
         {
             SampleSize = reader.Integer("sample_size", 128),

@@ -226,16 +226,14 @@ internal static class LatentDiffusionFormat
 
     private static bool HasAttention(string kind) => kind.StartsWith(WithAttention, StringComparison.Ordinal);
 
-    private static string Kind(UNetLevel level, string way) =>
-        $"{(level.TransformerDepth > 0 ? WithAttention : "")}{way}Block2D";
+    private static string Kind(UNetLevel level, string way) => $"{(level.TransformerDepth > 0 ? WithAttention : "")}{way}Block2D";
 
     private static string[] Kinds(ConfigReader reader, string name, int levels, string[] known)
     {
-        string[] kinds = reader.Json[name] is JsonArray array
-            ? [.. array.Select(node => node?.ToString() ?? "")]
-            : name.StartsWith("down", StringComparison.Ordinal)
-                ? [.. Enumerable.Repeat(known[0], 3), known[1]]
-                : [known[1], .. Enumerable.Repeat(known[0], 3)];
+        string[] kinds =
+            reader.Json[name] is JsonArray array ? [.. array.Select(node => node?.ToString() ?? "")]
+            : name.StartsWith("down", StringComparison.Ordinal) ? [.. Enumerable.Repeat(known[0], 3), known[1]]
+            : [known[1], .. Enumerable.Repeat(known[0], 3)];
         if (kinds.FirstOrDefault(kind => !known.Contains(kind)) is { } other)
             throw new NotSupportedException($"{name} holds '{other}'. Supported are: {string.Join(", ", known)}.");
         return kinds.Length == levels

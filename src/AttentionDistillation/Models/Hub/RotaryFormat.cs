@@ -89,9 +89,7 @@ internal static class RotaryFormat
             json["original_max_position_embeddings"] = options.OriginalPositions;
         if (!options.Truncate)
             json["truncate"] = false;
-        foreach (
-            var (name, factors) in new[] { ("short_factor", options.ShortFactors), ("long_factor", options.LongFactors) }
-        )
+        foreach (var (name, factors) in new[] { ("short_factor", options.ShortFactors), ("long_factor", options.LongFactors) })
             if (factors is not null)
                 json[name] = new JsonArray([.. factors.Select(number => (JsonNode)number)]);
         return json;

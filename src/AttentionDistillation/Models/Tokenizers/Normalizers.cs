@@ -102,7 +102,7 @@ internal static class Normalizers
             return builder.Build();
         };
 
-    /// <summary>Replaces every match.</summary>
+    /// <summary>Replaces every match; what stands for it comes, as it were, from its last character.</summary>
     public static Normalizer Replace(Pattern pattern, string content) =>
         text =>
         {
@@ -111,7 +111,7 @@ internal static class Normalizers
             foreach (var (start, end) in pattern.Matches(text.Text))
             {
                 builder.Copy(done, start);
-                builder.Append(content, start, end);
+                builder.Append(content, LastCharacter(text.Text, start, end), end);
                 done = end;
             }
             if (done == 0)
@@ -139,6 +139,9 @@ internal static class Normalizers
             int end = right ? text.Text.TrimEnd().Length : text.Text.Length;
             return start < end ? text.Slice(start, end - start) : text.Slice(text.Text.Length, 0);
         };
+
+    private static int LastCharacter(string text, int start, int end) =>
+        end - start > 1 && char.IsSurrogatePair(text[end - 2], text[end - 1]) ? end - 2 : end - 1;
 
     private static AlignedText Clean(AlignedText text) =>
         Rewrite(

@@ -11,7 +11,7 @@ namespace AttentionDistillation.Tests.Models.Diffusion;
 public sealed class LearningTests
 {
     private const int Classes = 4;
-    private const int Batch = 32;
+    private const int Batch = 16;
 
     [Fact]
     public void ATransformerLearnsAFlowAndDrawsTheClassAsked()
@@ -75,13 +75,21 @@ public sealed class LearningTests
     public void AUNetLearnsToPredictNoise()
     {
         using var scope = NewDisposeScope();
-        var config = LatentDiffusionUNetConfig.Tiny with { InputChannels = 1, OutputChannels = 1, ContextWidth = null, Classes = Classes };
+        var config = LatentDiffusionUNetConfig.Tiny with
+        {
+            InputChannels = 1,
+            OutputChannels = 1,
+            Levels = [new(8, 0, 1, 1), new(16, 1, 2, 1)],
+            NormGroups = 4,
+            ContextWidth = null,
+            Classes = Classes,
+        };
         using var model = new LatentDiffusionUNet(config, 1);
         var generator = new Generator(3, CPU);
         var schedule = NoiseSchedule.Cosine(100);
         double error = Train(
             model,
-            120,
+            100,
             () =>
             {
                 var labels = randint(0, Classes, [Batch], dtype: ScalarType.Int64, generator: generator);

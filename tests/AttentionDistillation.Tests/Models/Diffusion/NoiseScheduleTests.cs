@@ -17,7 +17,8 @@ public sealed class NoiseScheduleTests
         // ln abar_t is the sum of ln(1 - beta); to second order -(S1 + S2 / 2), both sums of an arithmetic series.
         double difference = (0.02 - 1e-4) / 999,
             sum = 1000 * (1e-4 + 0.02) / 2,
-            squares = 1000 * 1e-8 + 2 * 1e-4 * difference * (999.0 * 1000 / 2) + difference * difference * (999.0 * 1000 * 1999 / 6);
+            squares =
+                1000 * 1e-8 + 2 * 1e-4 * difference * (999.0 * 1000 / 2) + difference * difference * (999.0 * 1000 * 1999 / 6);
         Assert.Equal(-(sum + squares / 2), Math.Log(linear.AlphaBars[^1]), 2);
         Assert.Equal(4.0358e-5, linear.AlphaBars[^1], 8);
 
@@ -77,7 +78,8 @@ public sealed class NoiseScheduleTests
                 beta = schedule.Betas[step],
                 precision = 1 / (1 - before) + (1 - beta) / beta;
             Assert.Equal(1 / precision, variance[step, 0].item<double>(), 12);
-            var expected = (clean[step] * (Math.Sqrt(before) / (1 - before)) + sample[step] * (Math.Sqrt(1 - beta) / beta)) / precision;
+            var expected =
+                (clean[step] * (Math.Sqrt(before) / (1 - before)) + sample[step] * (Math.Sqrt(1 - beta) / beta)) / precision;
             Check.Close(expected, mean[step], 1e-10);
         }
         Check.Close(clean[0], mean[0], 1e-12);

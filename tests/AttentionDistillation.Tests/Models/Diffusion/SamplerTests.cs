@@ -49,7 +49,12 @@ public sealed class SamplerTests
             // Between whole steps the denoiser must know the sigma, so Karras' grid is tried with the clean prediction alone.
             if (karras && type != PredictionType.Clean)
                 continue;
-            var sampler = new SigmaSampler(Schedule, type) { Steps = 7, KarrasSpacing = karras, Eta = eta };
+            var sampler = new SigmaSampler(Schedule, type)
+            {
+                Steps = 7,
+                KarrasSpacing = karras,
+                Eta = eta,
+            };
             Check.Close(point.expand_as(noise), sampler.Sample(exact, noise, generator), 1e-6, $"sigma {karras} {eta}");
         }
     }
@@ -82,16 +87,25 @@ public sealed class SamplerTests
             var (name, drawn) in new[]
             {
                 ("DDIM", new DdimSampler(Schedule, PredictionType.Noise) { Steps = 200 }.Sample(model, noise, null)),
-                ("eta 1", new DdimSampler(Schedule, PredictionType.Noise) { Steps = 200, Eta = 1 }.Sample(model, noise, generator)),
+                (
+                    "eta 1",
+                    new DdimSampler(Schedule, PredictionType.Noise) { Steps = 200, Eta = 1 }.Sample(model, noise, generator)
+                ),
                 ("DDPM", new DdpmSampler(Schedule, PredictionType.Noise).Sample(model, noise, generator)),
                 ("sigma", new SigmaSampler(Schedule, PredictionType.Noise) { Steps = 200 }.Sample(model, noise, null)),
-                ("Euler a", new SigmaSampler(Schedule, PredictionType.Noise) { Steps = 200, Eta = 1 }.Sample(model, noise, generator)),
+                (
+                    "Euler a",
+                    new SigmaSampler(Schedule, PredictionType.Noise) { Steps = 200, Eta = 1 }.Sample(model, noise, generator)
+                ),
             }
         )
         {
             // Standard errors with 4000 draws are .008 and .0056; the rest is the samplers' step size.
             Assert.True(Math.Abs(drawn.mean().item<double>() - Mean) < 0.04, $"{name}: mean {drawn.mean().item<double>()}");
-            Assert.True(Math.Abs(drawn.std().item<double>() - Math.Sqrt(Variance)) < 0.04, $"{name}: sd {drawn.std().item<double>()}");
+            Assert.True(
+                Math.Abs(drawn.std().item<double>() - Math.Sqrt(Variance)) < 0.04,
+                $"{name}: sd {drawn.std().item<double>()}"
+            );
         }
     }
 
@@ -122,7 +136,10 @@ public sealed class SamplerTests
         double product = Enumerable.Range(0, 10).Aggregate(1.0, (factor, step) => factor * (1 - 2 * (1 - step / 10.0) / 10));
         Check.Close(noise * product, new FlowSampler { Steps = 10 }.Sample(linear, noise), 1e-9, "Euler");
         double Error(FlowSolver solver, int steps) =>
-            (new FlowSampler { Steps = steps, Solver = solver }.Sample(linear, noise) - noise * Math.Exp(-1)).abs().max().item<double>();
+            (new FlowSampler { Steps = steps, Solver = solver }.Sample(linear, noise) - noise * Math.Exp(-1))
+                .abs()
+                .max()
+                .item<double>();
         Assert.True(Error(FlowSolver.Heun, 10) < Error(FlowSolver.Euler, 10) / 10);
         Assert.InRange(Error(FlowSolver.Heun, 10) / Error(FlowSolver.Heun, 20), 3.0, 5.0);
         Denoiser scaled = (sample, times) =>
@@ -206,7 +223,12 @@ public sealed class SamplerTests
             Assert.Equal(sample.size(0), times.size(0));
             return sample * condition;
         }
-        var (x, times, condition, none) = (random.Normal(2, 3), zeros(2), random.Normal(2, 3), zeros(2, 3, dtype: ScalarType.Float64));
+        var (x, times, condition, none) = (
+            random.Normal(2, 3),
+            zeros(2),
+            random.Normal(2, 3),
+            zeros(2, 3, dtype: ScalarType.Float64)
+        );
         Check.Close(x * condition, Guidance.Guide(Model, condition, none, 1.0)(x, times), 1e-15);
         Check.Close(x * condition * 2, Guidance.Guide(Model, condition, none, 2.0)(x, times), 1e-12);
         Assert.Equal(2, calls);
