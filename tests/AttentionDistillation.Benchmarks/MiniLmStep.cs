@@ -21,23 +21,26 @@ internal static class MiniLmStep
 
     internal sealed record Variant(string Name, Action Set, double? ClipNorm = 1.0);
 
-    /// <summary>The default first; every other one differs from it in one thing.</summary>
+    /// <summary>
+    /// The default first; every other one differs from it in one thing. <c>peer-like</c> clips no gradients, as the PyTorch step that it is compared
+    /// with.
+    /// </summary>
     private static readonly Variant[] Variants =
     [
         new("default", () => { }),
+        new("peer-like", () => { }, null),
         new("separate-projections", () => FastPaths.FusedProjections = false),
         new("no-own-kernels", () => FastPaths.OwnKernels = false),
         new("looked-up-tables", () => FastPaths.DirectTables = false),
         new("accumulated-words", () => FastPaths.WordGradient = TableGradient.Accumulated),
         new("approximate-gelu", () => FastPaths.ApproximateGelu = true),
-        new("no-clipping", () => { }, null),
     ];
 
     internal static BenchmarkCommand Command { get; } =
         new(
             "minilm-step",
-            "[--device cpu|cuda] [--shapes 256x128,64x512,64x512p] [--variant NAME,...] [--steps N] [--only step|sections|distiller|parts] [--csv FILE]",
-            "a whole MiniLM step, BERT-base to 6 x 384, in bfloat16: by variant, by section, through the Distiller, by operator; a p after a shape pads half of its tokens; on the CPU the models are small and only show that all of it runs",
+            "[--device cpu|cuda] [--shapes 256x128,64x512,64x512p] [--variant NAME,...] [--steps N] [--only step|sections|distiller|memory|parts] [--csv FILE]",
+            "a whole MiniLM step, BERT-base to 6 x 384, in bfloat16: by variant, by section, through the Distiller, by operator; memory (only when asked for) is the peak of the tensors alive, without libtorch's reserve; a p after a shape pads half of its tokens; on the CPU the models are small and only show that all of it runs",
             Run
         );
 
@@ -61,6 +64,11 @@ internal static class MiniLmStep
         );
         string? only = Option("--only");
         bool Does(string part) => only is null || only == part;
+        if (only == "memory" && StepMemory.Refusal(device) is { } reason)
+        {
+            Console.Error.WriteLine(reason);
+            return 2;
+        }
         using var report = new StepReport(device, Option("--csv"));
         var (teacher, student) = onCuda
             ? (BertConfig.Base, BertConfig.MiniLm6x384)
@@ -69,7 +77,6 @@ internal static class MiniLmStep
         foreach (string text in shapes)
         {
             var shape = StepShape.Parse(text);
-            using var models = new StepModels(teacher, student, device);
             foreach (var variant in Variants.Where(variant => wanted.Contains(variant.Name)))
                 report.Guard(
                     $"{shape} {variant.Name}",
@@ -78,6 +85,9 @@ internal static class MiniLmStep
                             variant,
                             () =>
                             {
+                                using var models = new StepModels(teacher, student, device);
+                                if (only == "memory")
+                                    report.Memory(shape, variant.Name, StepMemory.Measure(models, shape, variant.ClipNorm));
                                 if (Does("step"))
                                     report.Step(
                                         shape,
@@ -96,13 +106,16 @@ internal static class MiniLmStep
                 report.Guard(
                     $"{shape} distiller",
                     () =>
+                    {
+                        using var models = new StepModels(teacher, student, device);
                         report.Step(
                             shape,
                             Variants[0].Name,
                             "distiller",
                             models.Cost(shape),
                             [models.DistillerMilliseconds(shape, DistillerWarmUps, steps)]
-                        )
+                        );
+                    }
                 );
             if (Does("parts"))
                 StepParts.Run(report, shape, teacher, student, device);

@@ -168,7 +168,7 @@ internal sealed class StepModels : IDisposable
             mark?.Invoke("student forward");
             var total = method.Loss(taught, learnt, batch).Total;
             mark?.Invoke("losses");
-            total.backward();
+            DifferentiableOperator.Backward(total);
             mark?.Invoke("backward");
             optimiser.Step(LearningRate, clipNorm);
             optimiser.ZeroGradients();

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using AttentionDistillation.Models;
+using AttentionDistillation.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -74,7 +75,7 @@ internal static class StepParts
                 tokens * (from + to) * element,
                 2.0 * tokens * from * to,
                 [input, weight, bias],
-                () => nn.functional.linear(input, weight, bias)
+                () => LinearProduct.Of(input, weight, bias)
             );
         }
         Measure("GELU", 2 * broad, 0, [wide], () => nn.functional.gelu(wide));

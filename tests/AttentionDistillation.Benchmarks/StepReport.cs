@@ -41,11 +41,19 @@ internal sealed class StepReport : IDisposable
                 + (shape.Padded ? $" ({real / 1e3:f0}k real)" : "")
                 + (
                     mfu is { } share
-                        ? $", {operations / 1e12:f2} TFLOP, MFU {share:p1}, device memory so far {memory:f1} GiB"
+                        ? $", {operations / 1e12:f2} TFLOP, MFU {share:p1}, device memory taken so far {memory:f1} GiB"
                         : ""
                 )
         );
         Row(shape, variant, measure, least, median, rate, real, operations / 1e12, mfu, memory);
+    }
+
+    /// <summary>Bytes of the tensors alive at once.</summary>
+    internal void Memory(StepShape shape, string variant, long peakBytes)
+    {
+        double peak = peakBytes / Math.Pow(2, 30);
+        Line($"{shape, -8} {variant, -20} peak of the tensors alive {peak:f2} GiB");
+        Row(shape, variant, "peak memory", null, null, null, null, null, null, peak);
     }
 
     internal void Part(StepShape shape, string variant, string section, double[] milliseconds)
@@ -66,6 +74,7 @@ internal sealed class StepReport : IDisposable
         Row(shape, "operator", name, least, median);
     }
 
+    /// <summary>Runs a measurement, then frees what is left of it, so that the next one starts from the same state.</summary>
     internal void Guard(string what, Action action)
     {
         try
@@ -77,6 +86,8 @@ internal sealed class StepReport : IDisposable
             Failures++;
             Line($"FAILED {what}: {error.GetType().Name}: {error.Message.Split('\n')[0]}");
         }
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
     }
 
     public void Dispose() => csv?.Dispose();

@@ -23,16 +23,11 @@ internal static class VisionThroughput
     private const int Seed = 1;
     private static readonly TimeSpan Enough = TimeSpan.FromSeconds(2);
 
-    private static int Run(string[] arguments)
+    private static int Run(Arguments arguments)
     {
-        string? Option(string name)
-        {
-            int at = Array.IndexOf(arguments, name);
-            return at >= 0 && at + 1 < arguments.Length ? arguments[at + 1] : null;
-        }
-        var device = Devices.Resolve(Option("--device"));
-        var type = Option("--precision") == "bfloat16" ? ScalarType.BFloat16 : ScalarType.Float32;
-        int batch = int.Parse(Option("--batch") ?? "32", CultureInfo.InvariantCulture);
+        var device = Devices.Resolve(arguments["device"]);
+        var type = arguments["precision"] == "bfloat16" ? ScalarType.BFloat16 : ScalarType.Float32;
+        int batch = arguments.Number("batch", 32);
         Console.WriteLine($"vision-throughput on {Devices.Describe(device)}, {type}, batches of {batch}");
         Layouts(device, type, batch);
         Models(device, type, batch);

@@ -103,7 +103,7 @@ public sealed class BiasedAttention : nn.Module<Tensor, Tensor?, ForwardTrace?, 
             trace.RecordAttention(Layer, state);
             MoveOut(state);
         }
-        return output.call(Mix(state, training ? dropout : 0.0)).MoveToOuterDisposeScope();
+        return output.Project(Mix(state, training ? dropout : 0.0)).MoveToOuterDisposeScope();
     }
 
     /// <summary>The attention call of tokens under given weights.</summary>
@@ -115,8 +115,8 @@ public sealed class BiasedAttention : nn.Module<Tensor, Tensor?, ForwardTrace?, 
     public static AttentionState State(Tensor tokens, Tensor weight, Tensor? bias, long heads, Tensor? scores)
     {
         using var scope = NewDisposeScope();
-        var parts = nn
-            .functional.linear(tokens, weight, bias)
+        var parts = LinearProduct
+            .Of(tokens, weight, bias)
             .view(tokens.size(0), tokens.size(1), 3, heads, -1)
             .permute(2, 0, 3, 1, 4)
             .unbind(0);

@@ -22,6 +22,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     private readonly Linear? keyValue;
     private readonly Linear output;
     private readonly double dropout;
+    private IAttentionForm? form;
 
     /// <summary>Builds the projections.</summary>
     /// <param name="width">C, the width of the input and of the output.</param>
@@ -89,6 +90,28 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     public bool IsCausal { get; }
 
     /// <summary>
+    /// How values are mixed, where it is not by softmax attention over all keys; null for that. A form with weights is registered with the layer. A trace
+    /// records the queries, keys and values, whatever the form makes of them.
+    /// </summary>
+    public IAttentionForm? Form
+    {
+        get => form;
+        set
+        {
+            if (ReferenceEquals(form, value))
+                return;
+            if (form is nn.Module)
+                register_module(nameof(form), null!);
+            if (value is nn.Module module)
+            {
+                module.train(training);
+                register_module(nameof(form), module);
+            }
+            form = value;
+        }
+    }
+
+    /// <summary>
     /// A parameter under the names it would have if every projection had its own: <c>attention.queryKeyValue.weight</c> becomes
     /// <c>attention.query.weight</c>, <c>attention.key.weight</c> and <c>attention.value.weight</c>; any other parameter stays as it is.
     /// </summary>
@@ -145,26 +168,31 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
         }
         if (trace?.StopsAfterAttentionInputs(Layer) == true)
             return empty(0, dtype: hidden.dtype, device: hidden.device).MoveToOuterDisposeScope();
-        var mixed = Mix(state).transpose(1, 2).reshape(hidden.size(0), hidden.size(1), Heads * HeadWidth);
-        return output.call(mixed).MoveToOuterDisposeScope();
+        var mixed = (form is null ? Mix(state) : form.Mix(CallOf(state, hidden)))
+            .transpose(1, 2)
+            .reshape(hidden.size(0), hidden.size(1), Heads * HeadWidth);
+        return output.Project(mixed).MoveToOuterDisposeScope();
     }
+
+    private AttentionCall CallOf(AttentionState state, Tensor hidden) =>
+        new(state, Layer) { Hidden = hidden, Dropout = training ? dropout : 0.0 };
 
     private (Tensor Query, Tensor Key, Tensor Value) Project(Tensor hidden, Tensor? context)
     {
         if (queryKeyValue is null)
         {
-            var pair = Split(keyValue!.call(context ?? hidden), KeyValueNames.Length);
-            return (Split(query!.call(hidden), 1)[0], pair[0], pair[1]);
+            var pair = Split(keyValue!.Project(context ?? hidden), KeyValueNames.Length);
+            return (Split(query!.Project(hidden), 1)[0], pair[0], pair[1]);
         }
         if (context is null && FastPaths.FusedProjections)
         {
-            var three = Split(queryKeyValue.call(hidden), QueryKeyValueNames.Length);
+            var three = Split(queryKeyValue.Project(hidden), QueryKeyValueNames.Length);
             return (three[0], three[1], three[2]);
         }
         // Each from a source of its own: the rows of the one weight apart.
         var weights = queryKeyValue.weight!.view(QueryKeyValueNames.Length, Heads * HeadWidth, Width).unbind(0);
         var biases = queryKeyValue.bias?.view(QueryKeyValueNames.Length, Heads * HeadWidth).unbind(0);
-        Tensor Part(Tensor source, int number) => Split(nn.functional.linear(source, weights[number], biases?[number]), 1)[0];
+        Tensor Part(Tensor source, int number) => Split(LinearProduct.Of(source, weights[number], biases?[number]), 1)[0];
         return (Part(hidden, 0), Part(context ?? hidden, 1), Part(context ?? hidden, 2));
     }
 

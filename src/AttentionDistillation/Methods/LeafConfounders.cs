@@ -84,6 +84,22 @@ public sealed class LeafConfounders
         );
     }
 
+    /// <summary>Flags the tokens with the lowest values, for example a model's loss of each: the control of gradients against perplexity.</summary>
+    /// <param name="values">[N].</param>
+    /// <param name="isProtected">bool [N], true = never flagged; null for none.</param>
+    /// <param name="ratio">The share to flag: int(N x ratio) + 1 tokens, and all that equal the last.</param>
+    /// <exception cref="ArgumentException">Shapes do not fit, or the ratio is out of its range.</exception>
+    public static LeafConfounders Lowest(Tensor values, Tensor? isProtected, double ratio)
+    {
+        using var scope = NewDisposeScope();
+        var (all, none) = (LeafSensitivity.MinMax(values), zeros_like(values));
+        return Detect(none, all, isProtected, ratio, cap: double.PositiveInfinity);
+    }
+
+    /// <summary>Whether a token is never flagged: white space, line ends, a lone backslash.</summary>
+    /// <param name="text">The token as text.</param>
+    public static bool IsProtected(string text) => string.IsNullOrWhiteSpace(text) || text.Trim() == "\\";
+
     /// <summary>
     /// The paper's second condition, which its code leaves to the preparation of the data: only runs that pass a test stay flagged, for example
     /// those without which both models answer right.

@@ -170,7 +170,7 @@ public sealed class MendDistiller : nn.Module<MendDemonstrations, ForwardTrace?,
             throw new ArgumentException($"Of {hidden.size(1)} places the last {count} cannot be vectors.", nameof(count));
         using var scope = NewDisposeScope();
         var last = hidden.narrow(1, hidden.size(1) - count, count);
-        return (weight is null ? last : nn.functional.linear(last, weight, bias).tanh()).MoveToOuterDisposeScope();
+        return (weight is null ? last : LinearProduct.Of(last, weight, bias).tanh()).MoveToOuterDisposeScope();
     }
 
     /// <summary>What each place may see before causality, where visibility is separated by label and input.</summary>

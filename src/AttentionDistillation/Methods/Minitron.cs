@@ -197,7 +197,7 @@ public sealed class MinitronProjections : nn.Module
         using var scope = NewDisposeScope();
         var losses = Pairs.Select(
             (pair, number) =>
-                Minitron.HiddenLoss(teacher(pair.Teacher), projections[number].call(student(pair.Student)), mask, form)
+                Minitron.HiddenLoss(teacher(pair.Teacher), projections[number].Project(student(pair.Student)), mask, form)
         );
         return stack(losses.ToArray()).MoveToOuterDisposeScope();
     }

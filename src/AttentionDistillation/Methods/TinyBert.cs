@@ -84,7 +84,7 @@ public sealed class TinyBert : nn.Module
         Tensor HiddenLoss(int teacherState, int studentState) =>
             HiddenStates.MeanSquaredError(
                 teacher.Hidden(teacherState),
-                projection.call(student.Hidden(studentState)),
+                projection.Project(student.Hidden(studentState)),
                 batch.Mask
             );
     }

@@ -28,7 +28,7 @@ public abstract class CausalLanguageModel : TextDecoder, IOwnProducts
     /// <summary>The vocabulary's scores for hidden states after the final norm.</summary>
     /// <param name="hidden">[..., C].</param>
     /// <returns>[..., V].</returns>
-    public Tensor Scores(Tensor hidden) => head is null ? nn.functional.linear(hidden, WordTable) : head.call(hidden);
+    public Tensor Scores(Tensor hidden) => head is null ? LinearProduct.Of(hidden, WordTable, null) : head.Project(hidden);
 
     /// <inheritdoc/>
     public long MultiplyAdds(Tensor output) => head is null ? output.numel() * WordTable.size(1) : 0;

@@ -178,7 +178,7 @@ public sealed class DiffusionTransformer : nn.Module<Tensor, Tensor, Transformer
         if (trace is { WantsOutput: false })
             return empty(0, dtype: sample.dtype, device: sample.device).MoveToOuterDisposeScope();
         var normed = adaptiveOutputNorm is not null ? adaptiveOutputNorm.call(hidden, condition) : outputNorm!.call(hidden);
-        var prediction = Unpatch(output.call(normed), rows, columns);
+        var prediction = Unpatch(output.Project(normed), rows, columns);
         trace?.RecordOutput(prediction);
         return prediction.MoveToOuterDisposeScope();
     }

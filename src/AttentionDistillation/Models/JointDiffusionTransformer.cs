@@ -110,7 +110,7 @@ public sealed class JointDiffusionTransformer : nn.Module<Tensor, Tensor, JointC
         trace?.RecordFeature(DiffusionTransformer.ConditioningFeature, condition);
         trace?.RecordHidden(0, image);
         var inputs = new DenoiserInputs(condition, null, conditions.ContextMask, trace);
-        Tensor? text = contextEmbedding.call(conditions.Context);
+        Tensor? text = contextEmbedding.Project(conditions.Context);
         int last = trace is { WantsOutput: false } ? trace.LastLayerNeeded : blocks.Count - 1;
         for (int number = 0; number <= last; number++)
             (image, text) = blocks[number].call(image, text!, inputs);
@@ -118,7 +118,7 @@ public sealed class JointDiffusionTransformer : nn.Module<Tensor, Tensor, JointC
         if (trace is { WantsOutput: false })
             return empty(0, dtype: sample.dtype, device: sample.device).MoveToOuterDisposeScope();
         var prediction = output
-            .call(outputNorm.call(image, condition))
+            .Project(outputNorm.call(image, condition))
             .view(-1, rows, columns, patch, patch, Config.OutputChannels)
             .permute(0, 5, 1, 3, 2, 4)
             .reshape(sample.size(0), Config.OutputChannels, rows * patch, columns * patch);

@@ -104,6 +104,9 @@ public abstract class TextDecoder : nn.Module<DecoderInput, ForwardTrace?, Tenso
     /// <returns>[B, L, C].</returns>
     public Tensor Embed(Tensor inputIds) => words.call(inputIds);
 
+    /// <summary>The rotation of positions 0 ... length - 1 on the model's device; null for learned positions.</summary>
+    internal Rotation? RotationOf(long length, ScalarType type) => rotary?.At(0, length, type, WordTable.device);
+
     /// <summary>An empty cache for this model.</summary>
     /// <param name="capacity">Tokens to allocate storage for at the first use.</param>
     public KeyValueCache NewCache(long capacity) => new(layers.Count, capacity);

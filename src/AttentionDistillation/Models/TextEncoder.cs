@@ -48,6 +48,19 @@ public abstract class TextEncoder : nn.Module<Tensor, Tensor?, Tensor?, ForwardT
     /// <inheritdoc/>
     public JsonObject? ConfigExtras { get; set; }
 
+    /// <summary>The attention layers, in order.</summary>
+    public IReadOnlyList<MultiHeadAttention> AttentionLayers => [.. encoder.Layers.Select(layer => layer.Attention)];
+
+    /// <summary>Puts another form of attention into every layer.</summary>
+    /// <param name="form">Gives the form of each layer, numbered from 0; null is softmax attention over all keys.</param>
+    public void SetAttention(Func<int, IAttentionForm?> form)
+    {
+        ArgumentNullException.ThrowIfNull(form);
+        var layers = AttentionLayers;
+        for (int layer = 0; layer < layers.Count; layer++)
+            layers[layer].Form = form(layer);
+    }
+
     /// <summary>The word table [V, C].</summary>
     private protected Tensor WordTable() => embeddings.WordTable;
 

@@ -23,6 +23,9 @@ public sealed class TransformerEncoder : nn.Module<Tensor, Tensor?, ForwardTrace
         RegisterComponents();
     }
 
+    /// <summary>The layers, for their attention (<see cref="MultiHeadAttention.Form"/>).</summary>
+    public IReadOnlyList<EncoderLayer> Layers => [.. layers];
+
     /// <summary>Runs the layers, only as many as the trace needs when it does not want the output.</summary>
     /// <param name="hidden">The embedding's output, [B, L, C].</param>
     /// <param name="mask">bool [B, L], true = real token, or null.</param>
@@ -64,6 +67,9 @@ public sealed class EncoderLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
         epsilon = config.NormEpsilon;
         RegisterComponents();
     }
+
+    /// <summary>The attention layer.</summary>
+    public MultiHeadAttention Attention => attention;
 
     /// <summary>[B, L, C] to [B, L, C], or empty ([0]) when the trace stops after the attention inputs.</summary>
     public override Tensor forward(Tensor hidden, Tensor? mask, ForwardTrace? trace)

@@ -13,9 +13,14 @@ public enum TableGradient
 }
 
 /// <summary>
-/// Which faster forms of the same arithmetic models use, for the whole process. The defaults are the fastest measured on an H100; the forms agree
-/// up to rounding, so what is switched here changes no experiment. Set before a training starts: a step takes them as they are.
+/// Which faster forms of the same arithmetic models use, for the whole process. The forms agree up to rounding, so what is switched here changes no
+/// experiment. Set before a training starts: a step takes them as they are.
 /// </summary>
+/// <remarks>
+/// What the other form costs a MiniLM step (BERT-base to 6 x 384, 256 x 128 tokens, bfloat16, 34.8 ms) on an H100: separate projections
+/// 1.5 ms, no kernels of our own 3.3 ms, looked-up tables 0.7 ms; accumulated word gradients 0.2 ms, which is within the noise. Measured by the
+/// benchmarks' <c>minilm-step</c>, least of 15 steps.
+/// </remarks>
 public static class FastPaths
 {
     /// <summary>Query, key and value in one matrix product (their weights lie in one parameter in any case).</summary>

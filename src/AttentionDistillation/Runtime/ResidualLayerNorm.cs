@@ -32,36 +32,28 @@ public static class ResidualLayerNorm
             using var scope = NewDisposeScope();
             return nn.functional.layer_norm(a + b, [a.shape[^1]], weight, bias, epsilon).MoveToOuterDisposeScope();
         }
-        bool needsGraph = is_grad_enabled() && (a.requires_grad || b.requires_grad || weight.requires_grad || bias.requires_grad);
-        return needsGraph
-            ? Node.apply(a, b, weight, bias, epsilon)
-            : ResidualNormKernels.Forward(a, b, weight, bias, epsilon, forTraining: false).Output;
+        return Kernel.Apply(epsilon, a, b, weight, bias);
     }
 
-    private sealed class Node : autograd.SingleTensorFunction<Node>
+    private sealed class Kernel : DifferentiableOperator<Kernel>
     {
         public override string Name => nameof(ResidualLayerNorm);
 
-        public override Tensor forward(autograd.AutogradContext context, params object[] arguments)
+        internal static Tensor Apply(double epsilon, Tensor a, Tensor b, Tensor weight, Tensor bias) =>
+            DifferentiableOperator<Kernel>.Apply(epsilon, a, b, weight, bias);
+
+        protected override Tensor Forward(OperatorCall call)
         {
-            var weight = (Tensor)arguments[2];
-            var (output, sum, mean, scale) = ResidualNormKernels.Forward(
-                (Tensor)arguments[0],
-                (Tensor)arguments[1],
-                weight,
-                (Tensor)arguments[3],
-                (double)arguments[4],
-                forTraining: true
-            );
-            context.save_for_backward([sum!, mean!, scale!, weight]);
+            var (a, b, weight, bias) = (call.Inputs[0]!, call.Inputs[1]!, call.Inputs[2]!, call.Inputs[3]!);
+            var (output, sum, mean, scale) = ResidualNormKernels.Forward(a, b, weight, bias, (double)call.Settings!, call.Learns);
+            call.Save(sum, mean, scale, weight);
             return output;
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext context, Tensor gradient)
+        protected override Tensor?[] Backward(OperatorCall call, IReadOnlyList<Tensor?> saved, Tensor gradient)
         {
-            var saved = context.get_saved_variables();
-            var (ofSum, ofWeight, ofBias) = ResidualNormKernels.Backward(gradient, saved[0], saved[1], saved[2], saved[3]);
-            return [ofSum, ofSum.alias(), ofWeight, ofBias, null!];
+            var (ofSum, ofWeight, ofBias) = ResidualNormKernels.Backward(gradient, saved[0]!, saved[1]!, saved[2]!, saved[3]!);
+            return [ofSum, ofSum, ofWeight, ofBias];
         }
     }
 }

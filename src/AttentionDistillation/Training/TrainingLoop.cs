@@ -129,7 +129,7 @@ internal sealed class TrainingLoop : IDisposable
             throw new InvalidOperationException(
                 $"{options.Label}: the loss does not depend on any trainable weight. Compute it from the student's trace or output, without detach()."
             );
-        total.backward();
+        DifferentiableOperator.Backward(total);
         optimiser.Step(rate, options.ClipNorm);
         optimiser.ZeroGradients();
         Average?.Update();

@@ -226,15 +226,19 @@ public sealed class CrossLingualFacts
         );
 
     /// <summary>
-    /// Masked-language-model batches: a context twice in one row, with <c>labels</c> [B, L]. In <paramref name="parallelShare"/> of the rows the two halves are the same facts
-    /// in two languages, in the others different facts in one language.
+    /// Masked-language-model batches: two texts in one row, with <c>labels</c> [B, L]. In <paramref name="parallelShare"/> of the rows they say the same in two languages (as in
+    /// translation language modelling, Conneau and Lample 2019, section 3.3), in the others different things in one language.
     /// </summary>
     /// <param name="seed">Seed of order and masks.</param>
     /// <param name="batchSize">B.</param>
     /// <param name="length">L; a half that does not fit is cut.</param>
     /// <param name="parallelShare">0 to 1.</param>
-    public IBatchSource MaskedLanguage(long seed, int batchSize, int length, double parallelShare)
+    /// <param name="facts">Facts of each text; with one, the words that say the same are easy to find.</param>
+    /// <exception cref="ArgumentException">The share is outside 0 to 1, or there are more facts than a context has.</exception>
+    public IBatchSource MaskedLanguage(long seed, int batchSize, int length, double parallelShare, int facts = 1)
     {
+        if (facts < 1 || facts > Options.Facts)
+            throw new ArgumentException($"A text has 1 to {Options.Facts} facts, but {facts} are asked for.", nameof(facts));
         if (parallelShare is not (>= 0 and <= 1))
             throw new ArgumentException($"The share must be from 0 to 1, but is {parallelShare}.", nameof(parallelShare));
         ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
@@ -252,9 +256,8 @@ public sealed class CrossLingualFacts
                     other = parallel && Options.Languages > 1
                         ? (language + 1 + random.NextInt(Options.Languages - 1)) % Options.Languages
                         : language;
-                // Half of the facts on each side, so that both sides fit where a whole context does.
-                long[] left = Half(Question(split, number), language),
-                    right = Half(Question(split, parallel ? number : number + (int.MaxValue / 2)), other);
+                long[] left = Begin(Question(split, number), language, facts),
+                    right = Begin(Question(split, parallel ? number : number + (int.MaxValue / 2)), other, facts);
                 int column = rows.Put(row, [Layout.Classify, .. left, Layout.Separator], 0);
                 int room = Math.Max(0, length - column - 1);
                 rows.Put(row, [.. right.AsSpan(0, Math.Min(room, right.Length)), Layout.Separator], column, segment: 1);
@@ -266,8 +269,8 @@ public sealed class CrossLingualFacts
     /// <summary>Token numbers in words.</summary>
     public string Text(IEnumerable<long> tokens) => string.Join(' ', tokens.Select(token => Tokens[(int)token]));
 
-    private long[] Half(FactQuestion question, int language) =>
-        Write(question with { Facts = [.. question.Facts.Take((question.Facts.Count + 1) / 2)] }, language).Context;
+    private long[] Begin(FactQuestion question, int language, int facts) =>
+        Write(question with { Facts = [.. question.Facts.Take(facts)] }, language).Context;
 
     private Fact Say(int subject, int relation, ref SplitMix random)
     {

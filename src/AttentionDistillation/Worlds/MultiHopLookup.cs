@@ -19,7 +19,7 @@ public sealed record MultiHopOptions
     /// <summary>Statements of a text, each a fact that follows from the links.</summary>
     public int Statements { get; init; } = 3;
 
-    /// <summary>The share of links whose target is asked for, too; it can be told because every name of a text is once a target.</summary>
+    /// <summary>The share of links that are asked for, too; one can be told from the others because the links of a text form a circle.</summary>
     public double AskedLinks { get; init; } = 0.05;
 }
 
@@ -29,9 +29,9 @@ public sealed record MultiHopOptions
 /// </summary>
 /// <remarks>
 /// A text of the links D→B, A→C, B→A, C→D and the statements "one hop from D: B", "two hops from D: A" reads, the answers masked,
-/// <c>[CLS] D B A C B A C D [SEP] 1 D [MASK] 2 D [MASK] [SEP]</c>. The links of a text form one circle, in random order, over names drawn anew, so
-/// no answer can be learned by heart; guessing among the names of a text is right in one of 5 to 6 cases. Texts have different numbers of links, and the
-/// short ones are padded.
+/// <c>[CLS] D→B A→C B→A C→D [SEP] 1 D [MASK] 2 D [MASK] [SEP]</c>; a link is one token. The links of a text form one circle, in random order, over names
+/// drawn anew, so no answer can be learned by heart; guessing among the names of a text is right in one of 5 to 6 cases. Texts have different numbers
+/// of links, and the short ones are padded.
 /// </remarks>
 public sealed class MultiHopLookup
 {
@@ -69,10 +69,12 @@ public sealed class MultiHopLookup
     }
 
     /// <summary>V.</summary>
-    public int VocabularySize => FirstName + options.Names;
+    public int VocabularySize => FirstLink + options.Names * options.Names;
 
     /// <summary>L, to which every row is padded.</summary>
-    public int Length => 1 + 2 * options.MostLinks + 1 + 3 * options.Statements + 1;
+    public int Length => 1 + options.MostLinks + 1 + 3 * options.Statements + 1;
+
+    private int FirstLink => FirstName + options.Names;
 
     /// <summary>The classes of the query task: how many hops lie between the two names of a query.</summary>
     public IReadOnlyList<string> QueryClasses { get; } = ["1 hop", "2 hops", "3 hops"];
@@ -130,7 +132,8 @@ public sealed class MultiHopLookup
             Separator => "[SEP]",
             Mask => "[MASK]",
             < FirstName => $"{token - FirstHop + 1}",
-            _ => NameOf((int)token - FirstName),
+            _ when token < FirstLink => NameOf((int)token - FirstName),
+            _ => $"{NameOf((int)(token - FirstLink) / options.Names)}→{NameOf((int)(token - FirstLink) % options.Names)}",
         };
 
     private static string NameOf(int number) =>
@@ -143,6 +146,9 @@ public sealed class MultiHopLookup
         random.Shuffle(names);
         return names[..(options.FewestLinks + random.NextInt(options.MostLinks - options.FewestLinks + 1))];
     }
+
+    private long LinkToken(int[] circle, int link) =>
+        FirstLink + circle[link] * options.Names + circle[(link + 1) % circle.Length];
 
     private static int[] Links(ref SplitMix random, int count)
     {
@@ -158,9 +164,8 @@ public sealed class MultiHopLookup
         row.Add(Classify);
         foreach (int link in Links(ref random, circle.Length))
         {
-            row.Add(FirstName + circle[link]);
             bool asked = random.NextDouble() < options.AskedLinks && onlyHops is null;
-            row.Add(FirstName + circle[(link + 1) % circle.Length], asked);
+            row.Add(LinkToken(circle, link), asked);
         }
         row.Add(Separator);
         for (int statement = 0; statement < options.Statements; statement++)
@@ -182,10 +187,7 @@ public sealed class MultiHopLookup
         int[] circle = Circle(ref random);
         row.Add(Classify);
         foreach (int link in Links(ref random, circle.Length))
-        {
-            row.Add(FirstName + circle[link]);
-            row.Add(FirstName + circle[(link + 1) % circle.Length]);
-        }
+            row.Add(LinkToken(circle, link));
         row.Add(Separator);
         int hops = 1 + random.NextInt(QueryClasses.Count),
             start = random.NextInt(circle.Length);

@@ -119,6 +119,15 @@ public class LeafTests
     }
 
     [Fact]
+    public void LowestValuesAreFlaggedWithoutCap()
+    {
+        var values = tensor(new[] { 5.0, 1.0, 3.0, 2.0 });
+        Assert.Equal([false, true, false, true], LeafConfounders.Lowest(values, null, 0.25).Flags);
+        Assert.Equal([false, true, true, true], LeafConfounders.Lowest(values, null, 0.5).Flags);
+        Assert.True(LeafConfounders.IsProtected(" \n") && LeafConfounders.IsProtected("\\") && !LeafConfounders.IsProtected("x"));
+    }
+
+    [Fact]
     public void RandomPlacesKeepNumberAndLengthAndReachEveryPlace()
     {
         var found = LeafConfounders.Given([true, true, false, false, true, false, false, false]);

@@ -84,6 +84,9 @@ public sealed class HubInteropTests(ITestOutputHelper output)
     /// </summary>
     private const double HalfTolerance = 0.05;
 
+    // CLIP's logits are cosines times a factor, and those of unlike pairs are small beside it: the rounding is that of the cosines.
+    private const double HalfCosineTolerance = 0.01;
+
     [Theory]
     [MemberData(nameof(HubFixtures.SupportedNames), MemberType = typeof(HubFixtures))]
     public void InHalfPrecisionOutputsAreWithinItsRounding(string name)
@@ -119,7 +122,10 @@ public sealed class HubInteropTests(ITestOutputHelper output)
             var wanted = expected.Read(key);
             double size = wanted.abs().max().ToDouble();
             double difference = Difference(Recorded(trace, model, key["out/".Length..]), wanted, mask);
-            Assert.True(difference <= HalfTolerance * size, $"{name}, {key}: {difference:g3} of {size:g3}.");
+            double allowed = key.Contains("logits_per_", StringComparison.Ordinal)
+                ? HalfCosineTolerance * model.HubParameters()["logit_scale"].exp().ToDouble()
+                : HalfTolerance * size;
+            Assert.True(difference <= allowed, $"{name}, {key}: {difference:g3} of {size:g3}, allowed {allowed:g3}.");
         }
     }
 

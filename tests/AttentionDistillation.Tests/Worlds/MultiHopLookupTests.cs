@@ -16,7 +16,7 @@ public class MultiHopLookupTests
         {
             string[] words = [.. world.Read(batch, row).Split(' ')];
             int end = Array.IndexOf(words, "[SEP]");
-            var next = Enumerable.Range(0, (end - 1) / 2).ToDictionary(link => words[1 + 2 * link], link => words[2 + 2 * link]);
+            var next = words[1..end].Select(link => link.Split('→')).ToDictionary(link => link[0], link => link[1]);
             Assert.InRange(next.Count, 5, 6);
             for (int at = end + 1; words[at] != "[SEP]"; at += 3)
             {
@@ -36,7 +36,7 @@ public class MultiHopLookupTests
             string[] words = world.Read(batch, row).Split(' ');
             int end = Array.IndexOf(words, "[SEP]"),
                 hops = int.Parse(words[^2], System.Globalization.CultureInfo.InvariantCulture);
-            var next = Enumerable.Range(0, (end - 1) / 2).ToDictionary(link => words[1 + 2 * link], link => words[2 + 2 * link]);
+            var next = words[1..end].Select(link => link.Split('→')).ToDictionary(link => link[0], link => link[1]);
             string name = words[end + 1];
             for (int hop = 0; hop < hops; hop++)
                 name = next[name];

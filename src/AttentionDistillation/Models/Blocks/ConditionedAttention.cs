@@ -178,7 +178,7 @@ public sealed class ConditionedAttention : nn.Module<Tensor, Tensor?, Tensor?, F
             AttentionProjection.Value => value,
             _ => output,
         };
-        var projected = linear.call(input);
+        var projected = linear.Project(input);
         return (
             adapters.TryGetValue(projection, out var adapter) ? projected + adapter.call(input) : projected
         ).MoveToOuterDisposeScope();

@@ -50,8 +50,8 @@ public sealed class MaskedLanguageHead : nn.Module<Tensor, Tensor>, IOwnProducts
     public override Tensor forward(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        var features = norm.call(activation(dense.call(hidden)));
-        var scores = decoder is null ? nn.functional.linear(features, wordTable(), bias) : decoder.call(features);
+        var features = norm.call(activation(dense.Project(hidden)));
+        var scores = decoder is null ? LinearProduct.Of(features, wordTable(), bias) : decoder.Project(features);
         return scores.MoveToOuterDisposeScope();
     }
 }
@@ -143,6 +143,6 @@ public sealed class TokenClassifier : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        return output.call(dropout.call(hidden)).MoveToOuterDisposeScope();
+        return output.Project(dropout.call(hidden)).MoveToOuterDisposeScope();
     }
 }

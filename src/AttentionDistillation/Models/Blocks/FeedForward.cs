@@ -35,8 +35,8 @@ public sealed class FeedForward : nn.Module<Tensor, Tensor>
         using var scope = NewDisposeScope();
         var wide = GeluInProduct(hidden)
             ? TorchScriptOperators.LinearTanhGelu(hidden, inner.weight!, inner.bias!)
-            : activation(inner.call(hidden));
-        return outer.call(wide).MoveToOuterDisposeScope();
+            : activation(inner.Project(hidden));
+        return outer.Project(wide).MoveToOuterDisposeScope();
     }
 
     // The operator has no gradient and serves CUDA alone (on the CPU it would compute the exact form).

@@ -31,7 +31,7 @@ public sealed class GegluFeedForward : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        var parts = gated.call(hidden).chunk(2, -1);
-        return reduce.call(parts[0] * nn.functional.gelu(parts[1])).MoveToOuterDisposeScope();
+        var parts = gated.Project(hidden).chunk(2, -1);
+        return reduce.Project(parts[0] * nn.functional.gelu(parts[1])).MoveToOuterDisposeScope();
     }
 }

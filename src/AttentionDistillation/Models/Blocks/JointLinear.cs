@@ -58,9 +58,9 @@ public sealed class JointLinear : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         if (adapters.Count == 0)
-            return linear.call(input);
+            return linear.Project(input);
         using var scope = NewDisposeScope();
-        var output = linear.call(input);
+        var output = linear.Project(input);
         long[] shape = output.shape;
         var changes = Names.Select(name =>
         {

@@ -111,17 +111,17 @@ public sealed class JointTransformerBlock : nn.Module<Tensor, Tensor, DenoiserIn
         var (ofImage, ofText) = (image.Normed(imageTokens, imagePart), text.Normed(textTokens, textPart));
         long length = imageTokens.size(1);
         var state = new AttentionState(
-            Both(imageQuery.call(ofImage), textQuery.call(ofText)),
-            Both(imageKey.call(ofImage), textKey.call(ofText)),
-            Both(imageValue.call(ofImage), textValue.call(ofText)),
+            Both(imageQuery.Project(ofImage), textQuery.Project(ofText)),
+            Both(imageKey.Project(ofImage), textKey.Project(ofText)),
+            Both(imageValue.Project(ofImage), textValue.Project(ofText)),
             JointMask(inputs.Mask, length)
         );
         inputs.Trace?.RecordAttention(Layer, state);
         var mixed = (Mixing is { } mixing ? mixing(state, length) : AttentionMixing.Mix(state)).transpose(1, 2).flatten(2);
-        var imageResult = image.Finish(imageTokens, imageOutput.call(mixed.narrow(1, 0, length)), imagePart);
+        var imageResult = image.Finish(imageTokens, imageOutput.Project(mixed.narrow(1, 0, length)), imagePart);
         var textResult = textOutput is null
             ? null
-            : text.Finish(textTokens, textOutput.call(mixed.narrow(1, length, textTokens.size(1))), textPart);
+            : text.Finish(textTokens, textOutput.Project(mixed.narrow(1, length, textTokens.size(1))), textPart);
         inputs.Trace?.RecordHidden(Layer + 1, imageResult);
         inputs.Trace?.MoveOut(scope);
         return (imageResult.MoveToOuterDisposeScope(), textResult?.MoveToOuterDisposeScope());

@@ -84,7 +84,6 @@ public sealed class SpatialTransformer : nn.Module<Tensor, DenoiserInputs, Tenso
     private readonly nn.Module<Tensor, Tensor> projectIn;
     private readonly ModuleList<PromptedTransformerBlock> blocks;
     private readonly nn.Module<Tensor, Tensor> projectOut;
-    private readonly bool isLinear;
 
     /// <summary>Builds the blocks.</summary>
     /// <param name="channels">C.</param>
@@ -108,7 +107,6 @@ public sealed class SpatialTransformer : nn.Module<Tensor, DenoiserInputs, Tenso
         : base(nameof(SpatialTransformer))
     {
         ArgumentNullException.ThrowIfNull(layers);
-        this.isLinear = isLinear;
         int attentions = contextWidth is null ? 1 : 2;
         norm = layers.GroupNorm(groups, channels, Epsilon);
         projectIn = isLinear ? layers.Linear(channels, channels) : layers.Convolution(channels, channels, 1);
@@ -136,10 +134,12 @@ public sealed class SpatialTransformer : nn.Module<Tensor, DenoiserInputs, Tenso
         using var scope = NewDisposeScope();
         var (height, width) = (image.size(2), image.size(3));
         var hidden = norm.call(image);
-        hidden = isLinear ? projectIn.call(Tokens(hidden)) : Tokens(projectIn.call(hidden));
+        hidden = projectIn is Linear into ? into.Project(Tokens(hidden)) : Tokens(projectIn.call(hidden));
         foreach (var block in blocks)
             hidden = block.call(hidden, inputs);
-        hidden = isLinear ? Pixels(projectOut.call(hidden), height, width) : projectOut.call(Pixels(hidden, height, width));
+        hidden = projectOut is Linear back
+            ? Pixels(back.Project(hidden), height, width)
+            : projectOut.call(Pixels(hidden, height, width));
         inputs.Trace?.MoveOut(scope);
         return (image + hidden).MoveToOuterDisposeScope();
     }

@@ -1,6 +1,9 @@
 namespace AttentionDistillation.Models.Hub;
 
-/// <summary>Checkpoint names of the encoders' modules, ours to theirs.</summary>
+/// <summary>
+/// Checkpoint names of the encoders' modules, ours to theirs. A form of attention with weights keeps them beside the layer's own: Longformer's global
+/// projections as transformers' Longformer names them.
+/// </summary>
 internal static class EncoderNames
 {
     /// <summary>BERT and RoBERTa.</summary>
@@ -14,6 +17,10 @@ internal static class EncoderNames
         ["encoder.layers.{n}.attention.key"] = "encoder.layer.{n}.attention.self.key",
         ["encoder.layers.{n}.attention.value"] = "encoder.layer.{n}.attention.self.value",
         ["encoder.layers.{n}.attention.output"] = "encoder.layer.{n}.attention.output.dense",
+        ["encoder.layers.{n}.attention.form.query"] = "encoder.layer.{n}.attention.self.query_global",
+        ["encoder.layers.{n}.attention.form.key"] = "encoder.layer.{n}.attention.self.key_global",
+        ["encoder.layers.{n}.attention.form.value"] = "encoder.layer.{n}.attention.self.value_global",
+        ["encoder.layers.{n}.attention.form"] = "encoder.layer.{n}.attention.self.form",
         ["encoder.layers.{n}.attentionNorm"] = "encoder.layer.{n}.attention.output.LayerNorm",
         ["encoder.layers.{n}.feedForward.inner"] = "encoder.layer.{n}.intermediate.dense",
         ["encoder.layers.{n}.feedForward.outer"] = "encoder.layer.{n}.output.dense",
@@ -30,6 +37,10 @@ internal static class EncoderNames
         ["encoder.layers.{n}.attention.key"] = "transformer.layer.{n}.attention.k_lin",
         ["encoder.layers.{n}.attention.value"] = "transformer.layer.{n}.attention.v_lin",
         ["encoder.layers.{n}.attention.output"] = "transformer.layer.{n}.attention.out_lin",
+        ["encoder.layers.{n}.attention.form.query"] = "transformer.layer.{n}.attention.q_lin_global",
+        ["encoder.layers.{n}.attention.form.key"] = "transformer.layer.{n}.attention.k_lin_global",
+        ["encoder.layers.{n}.attention.form.value"] = "transformer.layer.{n}.attention.v_lin_global",
+        ["encoder.layers.{n}.attention.form"] = "transformer.layer.{n}.attention.form",
         ["encoder.layers.{n}.attentionNorm"] = "transformer.layer.{n}.sa_layer_norm",
         ["encoder.layers.{n}.feedForward.inner"] = "transformer.layer.{n}.ffn.lin1",
         ["encoder.layers.{n}.feedForward.outer"] = "transformer.layer.{n}.ffn.lin2",

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -59,7 +60,7 @@ public static partial class Hub
             // The layers made the weights where and as they are wanted; this moves what a block made without them.
             model.Module.to(type);
             model.Module.to(device ?? CPU);
-            using (NewDisposeScope()) // of the views among the parameters
+            using (NewDisposeScope()) // of the views among the tensors
                 CheckpointFit.Of(model, checkpoint).Fill();
             model.Module.eval();
             CompanionFiles.Remember(model, folder);
@@ -142,9 +143,22 @@ public static partial class Hub
         }
         return new JsonObject(
             json.OrderBy(pair => pair.Key, StringComparer.Ordinal)
-                .Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone()))
+                .Select(pair => KeyValuePair.Create(pair.Key, WithPoints(pair.Value)))
         );
     }
+
+    // transformers refuses a whole number where it expects a float, so a real number keeps its point: 1.0, not 1.
+    private static JsonNode? WithPoints(JsonNode? node) =>
+        node switch
+        {
+            JsonObject section => new JsonObject(
+                section.Select(pair => KeyValuePair.Create(pair.Key, WithPoints(pair.Value)))
+            ),
+            JsonArray list => new JsonArray([.. list.Select(WithPoints)]),
+            JsonValue value when value.TryGetValue(out object? held) && held is double number && number == Math.Truncate(number) =>
+                JsonNode.Parse(number.ToString("F1", CultureInfo.InvariantCulture)),
+            _ => node?.DeepClone(),
+        };
 
     private static JsonObject ReadConfig(string folder, out string path)
     {

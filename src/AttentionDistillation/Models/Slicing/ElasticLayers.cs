@@ -48,8 +48,8 @@ public static class ElasticLayers
                 $"A layer from {inputWidth} to {outputWidth} does not lie in a weight {Shapes.Describe(weight)} (output, input)."
             );
         using var scope = NewDisposeScope();
-        return nn
-            .functional.linear(input, weight.narrow(0, 0, outputWidth).narrow(1, 0, inputWidth), bias?.narrow(0, 0, outputWidth))
+        return LinearProduct
+            .Of(input, weight.narrow(0, 0, outputWidth).narrow(1, 0, inputWidth), bias?.narrow(0, 0, outputWidth))
             .MoveToOuterDisposeScope();
     }
 

@@ -71,8 +71,9 @@ internal sealed partial record SliceMap(
         [
             (@"embeddings\.(word|position|token_type)_embeddings\.weight$", VC),
             (@"LayerNorm\.(weight|bias)$|lm_head\.layer_norm\.(weight|bias)$", C),
-            (@"attention\.self\.(query|key|value)\.weight$", HC),
-            (@"attention\.self\.(query|key|value)\.bias$", H),
+            (@"attention\.self\.(query|key|value)(_global)?\.weight$", HC),
+            (@"attention\.self\.(query|key|value)(_global)?\.bias$", H),
+            (@"attention\.self\.form\.convolution$", [SliceAxis.Whole, SliceAxis.Whole]),
             (@"attention\.output\.dense\.weight$", CH),
             (@"attention\.output\.dense\.bias$", C),
             (@"intermediate\.dense\.weight$", NC),
@@ -97,8 +98,9 @@ internal sealed partial record SliceMap(
         [
             (@"embeddings\.(word|position)_embeddings\.weight$", VC),
             (@"(LayerNorm|layer_norm)\.(weight|bias)$", C),
-            (@"attention\.[qkv]_lin\.weight$", HC),
-            (@"attention\.[qkv]_lin\.bias$", H),
+            (@"attention\.[qkv]_lin(_global)?\.weight$", HC),
+            (@"attention\.[qkv]_lin(_global)?\.bias$", H),
+            (@"attention\.form\.convolution$", [SliceAxis.Whole, SliceAxis.Whole]),
             (@"attention\.out_lin\.weight$", CH),
             (@"attention\.out_lin\.bias$", C),
             (@"ffn\.lin1\.weight$", NC),
