@@ -14,7 +14,10 @@ public sealed partial class SeededLayers
     /// <param name="seed">The seed.</param>
     public static SeededLayers FanIn(long seed) => new(seed);
 
-    /// <summary>A convolution over images, weights [output, input / groups, kernel, kernel].</summary>
+    /// <summary>
+    /// A convolution over images, weights [output, input / groups, kernel, kernel], drawn by this maker's own rule as its linear layers are
+    /// (<see cref="ImageConvolution(long, long, long, long, long?, long, bool, double?)"/> draws by outputs, without bias: for rectifiers and batch norms).
+    /// </summary>
     /// <param name="input">Channels in.</param>
     /// <param name="output">Channels out.</param>
     /// <param name="kernel">Side of the kernel.</param>
