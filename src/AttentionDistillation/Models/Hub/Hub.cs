@@ -151,11 +151,10 @@ public static partial class Hub
     private static JsonNode? WithPoints(JsonNode? node) =>
         node switch
         {
-            JsonObject section => new JsonObject(
-                section.Select(pair => KeyValuePair.Create(pair.Key, WithPoints(pair.Value)))
-            ),
+            JsonObject section => new JsonObject(section.Select(pair => KeyValuePair.Create(pair.Key, WithPoints(pair.Value)))),
             JsonArray list => new JsonArray([.. list.Select(WithPoints)]),
-            JsonValue value when value.TryGetValue(out object? held) && held is double number && number == Math.Truncate(number) =>
+            JsonValue value
+                when value.TryGetValue(out object? held) && held is double number && number == Math.Truncate(number) =>
                 JsonNode.Parse(number.ToString("F1", CultureInfo.InvariantCulture)),
             _ => node?.DeepClone(),
         };
