@@ -87,7 +87,8 @@ public sealed partial class SeededLayers
         layer.bias!.zero_();
         layer.running_mean!.zero_();
         layer.running_var!.fill_(1.0);
-        layer.num_batches_tracked!.zero_();
+        // The count of batches is a whole number in checkpoints; made with an element type, the layer holds it in that.
+        layer.num_batches_tracked = zeros([], dtype: ScalarType.Int64, device: Device).DetachFromDisposeScope();
         return layer;
     }
 

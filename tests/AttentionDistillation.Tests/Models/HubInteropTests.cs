@@ -166,6 +166,7 @@ public sealed class HubInteropTests(ITestOutputHelper output)
         var difference = (actual.to(ScalarType.Float64) - expected.to(ScalarType.Float64)).abs();
         if (mask is not null)
         {
+            mask = mask.reshape(-1, mask.shape[^1]); // of multiple choice: every choice is a sequence of its own
             long length = mask.size(1);
             if (difference.dim() == 4)
                 difference = difference.masked_fill(mask.logical_not().unsqueeze(1).unsqueeze(-1), 0.0);

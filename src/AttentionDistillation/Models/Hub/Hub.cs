@@ -57,8 +57,10 @@ public static partial class Hub
         try
         {
             model.ConfigExtras = json;
-            // The layers made the weights where and as they are wanted; this moves what a block made without them.
-            model.Module.to(type);
+            // The layers made the weights where and as they are wanted; this moves what a block made without them. TorchSharp's conversion takes
+            // whole numbers (counted batches) along, so it is left out where nothing needs it.
+            if (NeedsConversion(model, type))
+                model.Module.to(type);
             model.Module.to(device ?? CPU);
             using (NewDisposeScope()) // of the views among the tensors
                 CheckpointFit.Of(model, checkpoint).Fill();
@@ -71,6 +73,12 @@ public static partial class Hub
             model.Dispose();
             throw;
         }
+    }
+
+    private static bool NeedsConversion(IHubModel model, ScalarType type)
+    {
+        using var scope = NewDisposeScope();
+        return model.HubParameters().Values.Any(tensor => tensor.is_floating_point() && tensor.dtype != type);
     }
 
     /// <summary>Loads the model of a folder and checks its type.</summary>
