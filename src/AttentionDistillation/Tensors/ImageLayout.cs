@@ -27,6 +27,8 @@ public static class ImageLayout
         if (onCuda && map.dtype is not (ScalarType.BFloat16 or ScalarType.Float16))
             return convolution.call(map);
         using var scope = NewDisposeScope();
+        if (!onCuda && IsPointwise(convolution, map))
+            return Pointwise(convolution, map).MoveToOuterDisposeScope();
         if (onCuda || map.size(1) > 1)
             return convolution.call(ChannelsLast(map)).MoveToOuterDisposeScope();
         var weight = convolution.weight;
@@ -40,6 +42,29 @@ public static class ImageLayout
                 convolution.dilation
             )
             .MoveToOuterDisposeScope();
+    }
+
+    private static bool IsPointwise(Conv2d convolution, Tensor map)
+    {
+        var weight = convolution.weight;
+        return weight.size(2) == 1
+            && weight.size(3) == 1
+            && weight.size(1) == map.size(1)
+            && convolution.padding is { } padding
+            && padding.All(side => side == 0);
+    }
+
+    // A convolution of single pixels is a linear layer on them. As a convolution, wide ones ended the process on a virtual processor (a division by
+    // zero in libtorch 2.10's oneDNN).
+    private static Tensor Pointwise(Conv2d convolution, Tensor map)
+    {
+        using var scope = NewDisposeScope();
+        var weight = convolution.weight;
+        if (convolution.stride is [var down, var right] && (down > 1 || right > 1))
+            map = map.slice(2, 0, map.size(2), down).slice(3, 0, map.size(3), right);
+        var pixels = map.permute(0, 2, 3, 1);
+        var product = LinearProduct.Of(pixels, weight.view(weight.size(0), weight.size(1)), convolution.bias);
+        return product.permute(0, 3, 1, 2).MoveToOuterDisposeScope();
     }
 
     /// <summary>The same values with the channels of a pixel side by side.</summary>
