@@ -106,6 +106,18 @@ public sealed partial class ModelSummary : IHtmlValue
                 if (hook is not null)
                     hooks.Add(hook);
             }
+            hooks.Add(
+                ImageLayout.WatchDirect(
+                    (convolution, output) =>
+                    {
+                        int place = Array.FindIndex(modules, item => ReferenceEquals(item.Module, convolution));
+                        if (place < 0)
+                            return;
+                        own[place] += MultiplyAddsOf(convolution, null, [output]);
+                        outputs[place] = Shapes.Describe(output);
+                    }
+                )
+            );
             var trace = new ForwardTrace(
                 model.Capabilities.Layers > 0 ? TraceRequest.AllAttention : TraceRequest.Nothing,
                 model.Capabilities

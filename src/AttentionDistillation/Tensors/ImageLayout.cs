@@ -7,6 +7,21 @@ namespace AttentionDistillation.Tensors;
 /// <summary>How images and maps [B, C, height, width] lie in memory.</summary>
 public static class ImageLayout
 {
+    // Who counts operations by watching layers hears here of the convolutions that are computed without calling the layer.
+    [ThreadStatic]
+    private static Action<Conv2d, Tensor>? computedDirectly;
+
+    /// <summary>
+    /// Tells of every convolution of this thread that <see cref="Convolve"/> computes by itself, past the layer and so past its hooks: the layer and
+    /// its output.
+    /// </summary>
+    /// <returns>Stops telling.</returns>
+    internal static Action WatchDirect(Action<Conv2d, Tensor> seen)
+    {
+        computedDirectly += seen;
+        return () => computedDirectly -= seen;
+    }
+
     /// <summary>
     /// Calls a convolution on channels-last maps: on the CPU, and in low precision on CUDA. Every convolution of this library is called through here.
     /// </summary>
@@ -28,20 +43,25 @@ public static class ImageLayout
             return convolution.call(map);
         using var scope = NewDisposeScope();
         if (!onCuda && IsPointwise(convolution, map))
-            return Pointwise(convolution, map).MoveToOuterDisposeScope();
+            return Told(convolution, Pointwise(convolution, map)).MoveToOuterDisposeScope();
         if (onCuda || map.size(1) > 1)
             return convolution.call(ChannelsLast(map)).MoveToOuterDisposeScope();
         var weight = convolution.weight;
-        return nn
-            .functional.conv2d(
-                ChannelsLast(cat([map, zeros_like(map)], 1)),
-                cat([weight, zeros_like(weight)], 1),
-                convolution.bias,
-                convolution.stride,
-                convolution.padding,
-                convolution.dilation
-            )
-            .MoveToOuterDisposeScope();
+        var output = nn.functional.conv2d(
+            ChannelsLast(cat([map, zeros_like(map)], 1)),
+            cat([weight, zeros_like(weight)], 1),
+            convolution.bias,
+            convolution.stride,
+            convolution.padding,
+            convolution.dilation
+        );
+        return Told(convolution, output).MoveToOuterDisposeScope();
+    }
+
+    private static Tensor Told(Conv2d convolution, Tensor output)
+    {
+        computedDirectly?.Invoke(convolution, output);
+        return output;
     }
 
     private static bool IsPointwise(Conv2d convolution, Tensor map)
