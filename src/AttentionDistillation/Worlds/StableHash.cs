@@ -47,6 +47,14 @@ internal struct SplitMix(ulong seed)
     /// <summary>A number in [0, bound).</summary>
     public int NextInt(int bound) => (int)Math.BigMul(Next(), (ulong)bound, out _);
 
+    /// <summary>Two independent standard normal numbers (Box and Muller 1958).</summary>
+    public (double First, double Second) NextNormals()
+    {
+        double radius = Math.Sqrt(-2 * Math.Log(1 - NextDouble()));
+        var (sine, cosine) = Math.SinCos(2 * Math.PI * NextDouble());
+        return (radius * cosine, radius * sine);
+    }
+
     /// <summary>Shuffles in place (Fisher-Yates).</summary>
     public void Shuffle(int[] items)
     {

@@ -1,0 +1,148 @@
+using AttentionDistillation.Runtime;
+using AttentionDistillation.Tensors;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace AttentionDistillation.Worlds.Images;
+
+/// <summary>Training batches of an <see cref="ImageSet"/>.</summary>
+internal sealed class ImageBatches : IBatchSource
+{
+    private readonly ImageSet images;
+    private readonly EpochOrder order;
+    private readonly long[] augmentationSeeds;
+    private readonly int batchSize;
+    private readonly ImageAugmentation augmentation;
+    private readonly int patch;
+
+    public ImageBatches(ImageSet images, long seed, int batchSize, ImageAugmentation augmentation, int views, int patch)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
+        if (views is not (1 or 2))
+            throw new ArgumentOutOfRangeException(nameof(views), views, "There are 1 or 2 views of an image.");
+        augmentation.Validate(images.Size);
+        images.RequirePatch(patch);
+        this.images = images;
+        this.batchSize = batchSize;
+        this.augmentation = augmentation;
+        this.patch = patch;
+        order = new EpochOrder(images.Count, Seeds.Derive(seed, "images"));
+        augmentationSeeds =
+        [
+            .. Enumerable
+                .Range(0, views)
+                .Select(view => Seeds.Derive(seed, view == 0 ? "image augmentation" : "second view's augmentation")),
+        ];
+    }
+
+    public Batch BatchAt(long step)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(step);
+        int[] chosen = new int[batchSize];
+        for (int row = 0; row < batchSize; row++)
+            chosen[row] = order.At(step * batchSize + row);
+        var builder = new Builder(images, chosen, patch);
+        long[] seeds = SeedsOf(0, step);
+        for (int row = 0; row < batchSize; row++)
+            augmentation.Apply(
+                images.PixelsOf(chosen[row]),
+                builder.PixelsOf(row),
+                patch > 0 ? images.PartsOf(chosen[row]) : [],
+                builder.PartsOf(row),
+                images.Channels,
+                images.Size,
+                seeds[row]
+            );
+        var batch = builder.Build();
+        batch["augmentation_seed"] = tensor(seeds);
+        if (augmentationSeeds.Length > 1)
+        {
+            float[] second = new float[batchSize * images.Channels * images.Area];
+            long[] secondSeeds = SeedsOf(1, step);
+            for (int row = 0; row < batchSize; row++)
+                augmentation.Apply(
+                    images.PixelsOf(chosen[row]),
+                    second.AsSpan(row * images.Channels * images.Area, images.Channels * images.Area),
+                    [],
+                    [],
+                    images.Channels,
+                    images.Size,
+                    secondSeeds[row]
+                );
+            batch[ImageSet.SecondView] = tensor(second, batchSize, images.Channels, images.Size, images.Size);
+        }
+        return batch;
+    }
+
+    /// <summary>Some images in order, as they are.</summary>
+    public static Batch Plain(ImageSet images, int first, int count, int patch)
+    {
+        var builder = new Builder(images, [.. Enumerable.Range(first, count)], patch);
+        for (int row = 0; row < count; row++)
+        {
+            images.PixelsOf(first + row).CopyTo(builder.PixelsOf(row));
+            if (patch > 0)
+                images.PartsOf(first + row).CopyTo(builder.PartsOf(row));
+        }
+        return builder.Build();
+    }
+
+    private long[] SeedsOf(int view, long step)
+    {
+        long[] seeds = new long[batchSize];
+        for (int row = 0; row < batchSize; row++)
+        {
+            var random = SplitMix.At(augmentationSeeds[view], step * batchSize + row);
+            seeds[row] = (long)(random.Next() >> 1);
+        }
+        return seeds;
+    }
+
+    /// <summary>Values of a batch before they are tensors.</summary>
+    private sealed class Builder(ImageSet images, int[] chosen, int patch)
+    {
+        private readonly float[] pixels = new float[chosen.Length * images.Channels * images.Area];
+        private readonly byte[] parts = new byte[patch > 0 ? chosen.Length * images.Area : 0];
+
+        public Span<float> PixelsOf(int row) => pixels.AsSpan(row * images.Channels * images.Area, images.Channels * images.Area);
+
+        public Span<byte> PartsOf(int row) => patch > 0 ? parts.AsSpan(row * images.Area, images.Area) : [];
+
+        public Batch Build()
+        {
+            var batch = new Batch(
+                ("pixel_values", tensor(pixels, chosen.Length, images.Channels, images.Size, images.Size)),
+                ("labels", tensor(chosen.Select(index => (long)images.Labels[index]).ToArray())),
+                ("index", tensor(chosen.Select(index => (long)index).ToArray()))
+            );
+            if (patch > 0)
+                batch[ImageSet.PatchLabels] = tensor(Majorities(), chosen.Length, images.Area / (patch * patch));
+            return batch;
+        }
+
+        /// <summary>The part that most pixels of each patch show; of equally many, the one with the highest number (the key's before others).</summary>
+        private long[] Majorities()
+        {
+            int side = images.Size / patch;
+            long[] result = new long[chosen.Length * side * side];
+            Span<int> votes = stackalloc int[KeyObjects.PartNames.Count];
+            for (int at = 0; at < result.Length; at++)
+            {
+                int row = at / (side * side),
+                    top = at / side % side * patch,
+                    left = at % side * patch;
+                var seen = PartsOf(row);
+                votes.Clear();
+                for (int y = top; y < top + patch; y++)
+                for (int x = left; x < left + patch; x++)
+                    votes[seen[y * images.Size + x]]++;
+                int best = 0;
+                for (int part = 1; part < votes.Length; part++)
+                    if (votes[part] >= votes[best])
+                        best = part;
+                result[at] = best;
+            }
+            return result;
+        }
+    }
+}
