@@ -247,3 +247,56 @@ type Plot private () =
             (defaultArg title "Quality against cost")
             (defaultArg xTitle "Parameters")
             (defaultArg logX false)
+
+    /// <summary>Images side by side, each with a heading: a gallery. Values are shown from black to white on one scale for all.</summary>
+    /// <param name="images">[n, C, H, W], [C, H, W] or [H, W]; C is 1 (grey) or 3 (red, green, blue).</param>
+    /// <param name="titles">A heading for each image, for example its label.</param>
+    /// <param name="title">Heading of the figure.</param>
+    /// <param name="columns">Images in a row. Default: at most 6.</param>
+    /// <param name="lowest">The value that is black. Default: the half percentile of all values.</param>
+    /// <param name="highest">The value that is white. Default: the 99.5th percentile.</param>
+    /// <exception cref="System.ArgumentException">Another shape, another number of channels or of titles, no finite value.</exception>
+    static member images
+        (images: TorchSharp.torch.Tensor, ?titles: string seq, ?title: string, ?columns: int, ?lowest: float, ?highest: float)
+        : GenericChart =
+        PlotImages.images
+            images
+            (titles |> Option.map Seq.toArray |> Option.defaultValue [||])
+            (defaultArg title "Images")
+            columns
+            lowest
+            highest
+
+    /// <summary>An image, and beside it the weights of a query (a class token, a distillation token) over its patches, as colour over the image:
+    /// head by head, or teacher beside student. The maps may have different numbers of patches.</summary>
+    /// <param name="image">[C, H, W] or [H, W].</param>
+    /// <param name="maps">Name and weights of each map: the patches row by row, without special tokens.</param>
+    /// <param name="title">Heading.</param>
+    /// <param name="columns">Panels in a row. Default: at most 5.</param>
+    /// <param name="oneScale">One colour scale for all maps. Default: each has its own, from 0 to its largest weight.</param>
+    /// <param name="key">A circle drawn into every panel, x, y and radius in pixels: where the object is that matters.</param>
+    /// <exception cref="System.ArgumentException">No map, a number of weights that is no grid of square patches, or another shape of the image.</exception>
+    static member imageAttention
+        (
+            image: TorchSharp.torch.Tensor,
+            maps: (string * 'Weights) seq when 'Weights :> float seq,
+            ?title: string,
+            ?columns: int,
+            ?oneScale: bool,
+            ?key: float * float * float
+        ) : GenericChart =
+        PlotImages.attention
+            image
+            [| for name, weights in maps -> name, Seq.toArray (weights :> float seq) |]
+            (defaultArg title "Attention over the image")
+            columns
+            (defaultArg oneScale false)
+            key
+
+    /// <summary>Reliability diagrams: accuracy against confidence by bin, a panel per variant; a bar below the diagonal is over-confident.
+    /// The share of samples in each bin is the bar's shade.</summary>
+    /// <param name="bins">Variant and, for each bin from 0 to 1, mean confidence, accuracy and number of samples.</param>
+    /// <param name="title">Heading.</param>
+    /// <exception cref="System.ArgumentException">No variant, or one without samples.</exception>
+    static member reliability(bins: (string * ReliabilityBin seq) seq, ?title: string) : GenericChart =
+        PlotReliability.reliability [| for name, bins in bins -> name, Seq.toArray bins |] (defaultArg title "Reliability")

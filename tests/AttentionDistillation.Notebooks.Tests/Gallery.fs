@@ -154,6 +154,55 @@ let charts: (string * Lazy<GenericChart>) list =
         "layers x heads", lazy Plot.headGrid (layers, title = "All heads of the teacher")
         "two layers of four heads", lazy Plot.headGrid (student, title = "All heads of the student")
         "teacher, student, difference", lazy Plot.teacherStudent (maps, heads 40 12 sentence.Length, tokens = sentence, head = 5)
+        "images",
+        lazy
+            (let images =
+                AttentionDistillation.Worlds.Images
+                    .KeyObjects()
+                    .Images(1L, AttentionDistillation.Worlds.Images.ImageSplit.Train, 12)
+
+             use all = images.ToTensor()
+             Plot.images (all, titles = images.ClassNames, title = "A key-object image of every class", columns = 4))
+        "attention over an image",
+        lazy
+            (let images =
+                AttentionDistillation.Worlds.Images
+                    .KeyObjects()
+                    .Images(1L, AttentionDistillation.Worlds.Images.ImageSplit.Train, 1)
+
+             use image = images.Image 0
+             let key = images.Key 0
+
+             Plot.imageAttention (
+                 image,
+                 [
+                     for patches in [ 4; 8 ] do
+                         for head in 0..2 ->
+                             $"{patches * patches} patches, head {head}",
+                             [
+                                 for patch in 1 .. patches * patches -> float (patch * (head + 1) % 7) / 100.0
+                             ]
+                 ],
+                 title = "Class token over the image",
+                 key = (key.X, key.Y, key.Radius)
+             ))
+        "reliability",
+        lazy
+            Plot.reliability (
+                [
+                    for name, slope in [ "alone", 0.7; "distilled", 0.95 ] ->
+                        name,
+                        [
+                            for bin in 0..14 ->
+                                {
+                                    Confidence = (float bin + 0.5) / 15.0
+                                    Accuracy = slope * (float bin + 0.5) / 15.0
+                                    Count = bin * bin
+                                }
+                        ]
+                ],
+                title = "Reliability of two students"
+            )
         "entropy heatmap", lazy Plot.layerHead (statistic 12 12 1.0, "Entropy (nats)")
         "signed heatmap", lazy Plot.layerHead (change, "Change", centred = true)
         "violins",
