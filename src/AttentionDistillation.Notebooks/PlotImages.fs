@@ -62,15 +62,34 @@ module internal PlotImages =
     let private suffix index =
         if index = 0 then "" else string (index + 1)
 
+    /// A heading broken between words, so that no line is wider than its panel.
+    let private wrapped (side: float) headingSize (heading: string) =
+        let room = max 6 (int (side / (0.56 * float headingSize)))
+        let lines = Collections.Generic.List<string>()
+
+        for word in heading.Split ' ' do
+            if lines.Count > 0 && lines[lines.Count - 1].Length + 1 + word.Length <= room then
+                lines[lines.Count - 1] <- lines[lines.Count - 1] + " " + word
+            else
+                lines.Add word
+
+        lines.ToArray()
+
     /// Panels in rows: their axes in pixels of the picture, the pictures beneath, a heading over each.
     let private panels (count: int) columns (height: int, width: int) (wantedSide: float) headingSize headings pictures =
         let columns = max 1 (min columns count)
         let rows = (count + columns - 1) / columns
         let left, right, top, bottom = 24, 100, 64, 16
-        let gapX, gapY = 10.0, float headingSize + 14.0
+        let gapX = 10.0
 
         let side =
             min wantedSide ((float (Width - left - right) - gapX * float (columns - 1)) / float columns)
+
+        let headings =
+            Array.init count (fun index -> wrapped side headingSize (headings index))
+
+        let lines = headings |> Array.map Array.length |> Array.max
+        let gapY = float (lines * (headingSize + 4)) + 10.0
 
         let panelHeight = side * float height / float width
 
@@ -120,7 +139,15 @@ module internal PlotImages =
         let labels = [|
             for index in 0 .. count - 1 do
                 let (x0, x1), (_, y1) = place index
-                label (MapAxes.escape (headings index)) ((x0 + x1) / 2.0) y1 "center" "bottom" headingSize []
+
+                label
+                    (String.Join("<br>", Array.map MapAxes.escape headings[index]))
+                    ((x0 + x1) / 2.0)
+                    y1
+                    "center"
+                    "bottom"
+                    headingSize
+                    []
         |]
 
         (left + right + int plotWidth), (top + bottom + int plotHeight), (left, right, top, bottom), axes, images, labels
