@@ -90,8 +90,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
     public bool IsCausal { get; }
 
     /// <summary>
-    /// How values are mixed, where it is not by softmax attention over all keys; null for that. A form with weights is registered with the layer. A trace
-    /// records the queries, keys and values, whatever the form makes of them.
+    /// How values are mixed, where it is not by softmax attention over all keys; null for that. A form with weights is registered with the layer and
+    /// moves to its device. A trace records the queries, keys and values, whatever the form makes of them.
     /// </summary>
     public IAttentionForm? Form
     {
@@ -104,6 +104,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor?, Tensor?, For
                 register_module(nameof(form), null!);
             if (value is nn.Module module)
             {
+                module.to(parameters().First().device);
                 module.train(training);
                 register_module(nameof(form), module);
             }
