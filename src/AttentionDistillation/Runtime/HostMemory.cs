@@ -14,7 +14,7 @@ public static partial class HostMemory
     /// Linux). Free memory of the allocator is given back first, so that blocks which earlier work has left behind are counted when they are used again.
     /// </summary>
     /// <remarks>
-    /// The kernel's high-water mark of the resident set (<c>VmHWM</c>), reset through <c>clear_refs</c> (proc(5)): exact, no sampling. What other threads
+    /// The kernel's high-water mark of the resident set (<c>VmHWM</c>), reset through <c>clear_refs</c> (proc(5)): no sampling, accurate to a few MiB. What other threads
     /// allocate meanwhile counts, too.
     /// </remarks>
     /// <param name="work">What to measure. It should have run once before, so that nothing is loaded or compiled for the first time.</param>

@@ -8,7 +8,7 @@ public class HostMemoryTests
 {
     [Theory]
     [InlineData(64)]
-    [InlineData(4)] // small enough for the allocator to keep it between two uses
+    [InlineData(24)] // small enough for the allocator to keep it between two uses
     public void ATensorOfSoManyBytesIsSeenEveryTime(int mebibytes)
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "Only Linux says how much memory a process held at most.");
