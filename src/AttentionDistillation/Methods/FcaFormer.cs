@@ -1,4 +1,3 @@
-using AttentionDistillation.Analysis;
 using AttentionDistillation.Attention;
 using AttentionDistillation.Models;
 using AttentionDistillation.Models.Blocks;
@@ -58,7 +57,7 @@ public static class FcaFormer
     public static long Parameters(CrossTokenConfig config)
     {
         using var model = new CrossTokenTransformer(config, 0);
-        return ModelCost.Parameters(model);
+        return model.parameters().Sum(parameter => parameter.numel());
     }
 
     /// <summary>
