@@ -41,8 +41,8 @@ public static class TokenRelations
         if (visible is not null)
         {
             // Rows of queries and of keys: cheaper than to cut the relation, and the same.
-            query = AtPlaces(query, visible);
-            key = AtPlaces(key, visible);
+            query = TokenPlaces.At(query, visible);
+            key = TokenPlaces.At(key, visible);
         }
         var relation = matmul(query, key.transpose(-2, -1));
         if (kind != TokenRelationKind.Raw)
@@ -52,25 +52,6 @@ public static class TokenRelations
         if (kind == TokenRelationKind.Softmax)
             relation = nn.functional.softmax(relation, -1);
         return relation.MoveToOuterDisposeScope();
-    }
-
-    /// <summary>Rows at chosen places, from [B, L, C] to [B, M, C] or from [B, H, L, D] to [B, H, M, D].</summary>
-    /// <param name="rows">[B, L, C] or [B, H, L, D].</param>
-    /// <param name="places">int64 [B, M].</param>
-    /// <exception cref="ArgumentException">Shapes do not fit.</exception>
-    public static Tensor AtPlaces(Tensor rows, Tensor places)
-    {
-        ArgumentNullException.ThrowIfNull(rows);
-        Shapes.Require(places, "[B, M]");
-        Shapes.RequireSame(rows, places, 0, "batch size");
-        using var scope = NewDisposeScope();
-        var index = places.unsqueeze(-1);
-        long axis = rows.dim() - 2;
-        for (long extra = 1; extra < axis; extra++)
-            index = index.unsqueeze(1);
-        long[] shape = rows.shape;
-        shape[axis] = places.size(1);
-        return rows.gather(axis, index.expand(shape)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Relations of fewer heads: neighbouring groups are averaged.</summary>

@@ -108,7 +108,7 @@ public static class HybridDistill
         using var scope = NewDisposeScope();
         var target = teacherFeatures.detach();
         if (visible is not null)
-            target = TokenRelations.AtPlaces(target, visible);
+            target = TokenPlaces.At(target, visible);
         if (whitens)
             target = nn.functional.layer_norm(target, [target.size(-1)], null, null, WhiteningEpsilon);
         var projected = projection is { } layer

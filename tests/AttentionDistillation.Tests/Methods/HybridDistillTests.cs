@@ -1,6 +1,7 @@
 using AttentionDistillation.Analysis;
 using AttentionDistillation.Losses;
 using AttentionDistillation.Methods;
+using AttentionDistillation.Tensors;
 using AttentionDistillation.Tests.Support;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -51,9 +52,9 @@ public class HybridDistillTests
         var (query, key, features) = (random.Learned(2, 2, 5, 4), random.Learned(2, 2, 5, 4), random.Learned(2, 5, 6));
         var options = new HybridDistillOptions { Whitens = false };
         var (ownQuery, ownKey, ownFeatures) = (
-            TokenRelations.AtPlaces(query, Visible).detach().requires_grad_(),
-            TokenRelations.AtPlaces(key, Visible).detach().requires_grad_(),
-            TokenRelations.AtPlaces(features, Visible).detach().requires_grad_()
+            TokenPlaces.At(query, Visible).detach().requires_grad_(),
+            TokenPlaces.At(key, Visible).detach().requires_grad_(),
+            TokenPlaces.At(features, Visible).detach().requires_grad_()
         );
         var loss = HybridDistill.Loss(query, key, features, ownQuery, ownKey, ownFeatures, Visible, null, options).Total;
         Assert.Equal(0, loss.item<double>(), 1e-12);
