@@ -197,26 +197,37 @@ public static class HybridDistill
 
     private static void Drop(List<int> alive, float[] similarity, int start, int places, int drop, RedundancyRule rule)
     {
-        double Score(int place, Func<IEnumerable<float>, double> reduce) =>
-            reduce(alive.Where(other => other != place).Select(other => similarity[start + place * places + other]));
         if (rule == RedundancyRule.Mean)
         {
-            var scores = alive.ToDictionary(place => place, place => Score(place, row => row.Average(value => (double)value)));
+            var scores = alive.ToDictionary(place => place, place => MeanSimilarity(alive, similarity, start + place * places, place));
             foreach (int place in alive.OrderByDescending(place => scores[place]).ThenByDescending(place => place).Take(drop).ToArray())
                 alive.Remove(place);
             return;
         }
         for (int left = drop; left > 0; left--)
         {
-            int redundant = -1;
-            double highest = double.NegativeInfinity;
-            foreach (int place in alive)
+            int redundant = 0;
+            float highest = float.NegativeInfinity;
+            for (int index = 0; index < alive.Count; index++)
             {
-                double score = Score(place, row => row.Max());
+                int row = start + alive[index] * places;
+                float score = float.NegativeInfinity;
+                for (int other = 0; other < alive.Count; other++)
+                    if (other != index && similarity[row + alive[other]] > score)
+                        score = similarity[row + alive[other]];
                 if (score >= highest)
-                    (redundant, highest) = (place, score);
+                    (redundant, highest) = (index, score);
             }
-            alive.Remove(redundant);
+            alive.RemoveAt(redundant);
         }
+    }
+
+    private static double MeanSimilarity(List<int> alive, float[] similarity, int row, int place)
+    {
+        double sum = 0;
+        foreach (int other in alive)
+            if (other != place)
+                sum += similarity[row + other];
+        return sum / Math.Max(1, alive.Count - 1);
     }
 }

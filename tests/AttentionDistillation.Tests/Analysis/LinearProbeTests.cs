@@ -28,6 +28,18 @@ public class LinearProbeTests
     }
 
     [Fact]
+    public void ARareClassBetweenTwoFrequentOnesIsFound()
+    {
+        // On a line: class 0 left, a rare class 1 in the middle, class 2 right. Least squares never chooses class 1 there.
+        using var scope = NewDisposeScope();
+        var random = new RandomTensors(2);
+        var places = cat([random.Normal(300, 1) * 0.3 - 3, random.Normal(30, 1) * 0.3, random.Normal(300, 1) * 0.3 + 3]);
+        var labels = cat([zeros(300), ones(30), full([300], 2.0)]).to(ScalarType.Int64);
+        using var probe = LinearProbe.Fit(places, labels, 3, 1e-4, 500);
+        Assert.True(ClassificationMetrics.MeanIntersectionOverUnion(probe.Predict(places), labels, null) > 0.8);
+    }
+
+    [Fact]
     public void IntersectionOverUnionByHand()
     {
         var (predicted, labels) = (tensor(new long[] { 0, 0, 1, 1, 2 }), tensor(new long[] { 0, 1, 1, 1, 1 }));
