@@ -37,11 +37,20 @@ public sealed class LinearProbe : IDisposable
     /// <param name="ridge">Weight of half the squared weights beside the mean cross-entropy.</param>
     /// <param name="steps">Steps of the fit.</param>
     /// <exception cref="ArgumentException">Shapes do not fit, or the ridge is not positive.</exception>
-    public static LinearProbe Fit(Tensor features, Tensor labels, int classes, double ridge = DefaultRidge, int steps = DefaultSteps)
+    public static LinearProbe Fit(
+        Tensor features,
+        Tensor labels,
+        int classes,
+        double ridge = DefaultRidge,
+        int steps = DefaultSteps
+    )
     {
         Shapes.RequireExact(labels, features.shape.AsSpan()[..^1], "labels");
         if (!(ridge > 0))
-            throw new ArgumentException($"The ridge must be above 0, or the fit may have no solution, but is {ridge}.", nameof(ridge));
+            throw new ArgumentException(
+                $"The ridge must be above 0, or the fit may have no solution, but is {ridge}.",
+                nameof(ridge)
+            );
         using var scope = NewDisposeScope();
         using var guard = no_grad();
         var rows = Rows(features);
@@ -50,7 +59,9 @@ public sealed class LinearProbe : IDisposable
         var deviation = (rows - mean).square().mean([0L], keepdim: true).sqrt().clamp_min(1e-12);
         var inputs = WithConstant((rows - mean) / deviation);
         var targets = nn.functional.one_hot(labels.reshape(-1), classes).to(ScalarType.Float64);
-        var bound = matmul(inputs.t(), inputs) / (2.0 * rows.size(0)) + eye(inputs.size(1), dtype: ScalarType.Float64, device: inputs.device) * ridge;
+        var bound =
+            matmul(inputs.t(), inputs) / (2.0 * rows.size(0))
+            + eye(inputs.size(1), dtype: ScalarType.Float64, device: inputs.device) * ridge;
         var inverse = linalg.inv(bound);
         var weights = zeros(inputs.size(1), classes, dtype: ScalarType.Float64, device: inputs.device);
         for (int step = 0; step < steps; step++)

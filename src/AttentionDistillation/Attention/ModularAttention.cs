@@ -62,7 +62,8 @@ public static class ModularAttention
         Shapes.RequireExact(codes, [input.size(1), -1]);
         Shapes.RequireExact(scale, [input.size(2), codes.size(1)]);
         using var scope = NewDisposeScope();
-        var modulation = nn.functional.layer_norm(nn.functional.linear(codes, scale), [scale.size(0)], null, null, Epsilon) * gain;
+        var modulation =
+            nn.functional.layer_norm(nn.functional.linear(codes, scale), [scale.size(0)], null, null, Epsilon) * gain;
         if (addOne)
             modulation = modulation + 1.0;
         return LinearProduct.Of(input * modulation, weight, bias).MoveToOuterDisposeScope();
@@ -84,7 +85,8 @@ public static class ModularAttention
         if (!(bandwidth > 0))
             throw new ArgumentException($"The bandwidth must be above 0, but is {bandwidth}.", nameof(bandwidth));
         using var scope = NewDisposeScope();
-        var distance = matmul(nn.functional.normalize(receivers, dim: -1), nn.functional.normalize(senders, dim: -1).t()).neg() + 1.0;
+        var distance =
+            matmul(nn.functional.normalize(receivers, dim: -1), nn.functional.normalize(senders, dim: -1).t()).neg() + 1.0;
         var affinity = distance / -bandwidth;
         if (truncation is { } greatest)
             affinity = affinity.masked_fill(distance > greatest, double.NegativeInfinity);
@@ -130,7 +132,9 @@ public static class ModularAttention
         Shapes.Require(states, "[B, n, C]");
         long width = states.size(2);
         if (heads < 1 || width % heads != 0)
-            throw new ArgumentException($"The number of heads must divide the width, but there are {heads} heads and the width is {width}.");
+            throw new ArgumentException(
+                $"The number of heads must divide the width, but there are {heads} heads and the width is {width}."
+            );
         using var scope = NewDisposeScope();
         var normalised = nn.functional.layer_norm(states, [width], weights.Norm.Weight, weights.Norm.Bias, Epsilon);
         Tensor Heads((Tensor Scale, Tensor Weight) part) =>

@@ -90,7 +90,9 @@ public static class HybridDistill
             );
         return terms.Terms.Count > 0
             ? terms
-            : throw new ArgumentException("Neither features nor relations of a teacher and the student are given: give one pair at least.");
+            : throw new ArgumentException(
+                "Neither features nor relations of a teacher and the student are given: give one pair at least."
+            );
     }
 
     /// <summary>Smooth L1 of the student's features and the teacher's at the student's tokens.</summary>
@@ -111,9 +113,7 @@ public static class HybridDistill
             target = TokenPlaces.At(target, visible);
         if (whitens)
             target = nn.functional.layer_norm(target, [target.size(-1)], null, null, WhiteningEpsilon);
-        var projected = projection is { } layer
-            ? LinearProduct.Of(studentFeatures, layer.Weight, layer.Bias)
-            : studentFeatures;
+        var projected = projection is { } layer ? LinearProduct.Of(studentFeatures, layer.Weight, layer.Bias) : studentFeatures;
         if (!projected.shape.SequenceEqual(target.shape))
             throw new ArgumentException(
                 $"The student's features are {Shapes.Describe(projected)}, the teacher's at the same tokens {Shapes.Describe(target)}. Give the visible places, and a projection where widths differ."
@@ -199,8 +199,13 @@ public static class HybridDistill
     {
         if (rule == RedundancyRule.Mean)
         {
-            var scores = alive.ToDictionary(place => place, place => MeanSimilarity(alive, similarity, start + place * places, place));
-            foreach (int place in alive.OrderByDescending(place => scores[place]).ThenByDescending(place => place).Take(drop).ToArray())
+            var scores = alive.ToDictionary(
+                place => place,
+                place => MeanSimilarity(alive, similarity, start + place * places, place)
+            );
+            foreach (
+                int place in alive.OrderByDescending(place => scores[place]).ThenByDescending(place => place).Take(drop).ToArray()
+            )
                 alive.Remove(place);
             return;
         }

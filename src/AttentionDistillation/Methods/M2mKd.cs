@@ -54,7 +54,9 @@ public static class M2mKd
         Shapes.RequireExact(teacher, student.shape);
         Shapes.RequireExact(target, student.shape);
         if (!(alpha is >= 0 and <= 1) || !(temperature > 0))
-            throw new ArgumentException($"Alpha must be from 0 to 1 and the temperature above 0, but they are {alpha} and {temperature}.");
+            throw new ArgumentException(
+                $"Alpha must be from 0 to 1 and the temperature above 0, but they are {alpha} and {temperature}."
+            );
         using var scope = NewDisposeScope();
         var labels = (target * nn.functional.log_softmax(student, -1)).sum(-1).mean().neg();
         Tensor distil;
@@ -128,7 +130,9 @@ public static class M2mKd
     public static IReadOnlyList<(int First, int Count)> Split(int layers, int modules)
     {
         if (modules < 1 || layers < modules)
-            throw new ArgumentException($"{layers} layers cannot be split into {modules} modules. Use at most one module a layer.");
+            throw new ArgumentException(
+                $"{layers} layers cannot be split into {modules} modules. Use at most one module a layer."
+            );
         var parts = new List<(int, int)>();
         for (int module = 0, first = 0; module < modules; module++)
         {

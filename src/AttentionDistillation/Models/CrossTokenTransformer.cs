@@ -131,9 +131,7 @@ public sealed class CrossTokenTransformer : ImageModel
                 Enumerable
                     .Range(start, sizes.Depth)
                     .Select(number =>
-                        (Func<Tensor, Tensor?, (Tensor, Tensor?)>)(
-                            (current, cross) => Step(number, current, cross, trace)
-                        )
+                        (Func<Tensor, Tensor?, (Tensor, Tensor?)>)((current, cross) => Step(number, current, cross, trace))
                     )
             );
             block += sizes.Depth;

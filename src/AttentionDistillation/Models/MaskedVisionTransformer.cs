@@ -47,7 +47,9 @@ public sealed record MaskedVisionConfig
         if (Patch < 1 || ImageSize.Height % Patch != 0 || ImageSize.Width % Patch != 0)
             throw new ArgumentException($"A patch of {Patch} does not divide images of {ImageSize}.");
         if (Heads < 1 || Width % Heads != 0)
-            throw new ArgumentException($"The heads must divide the width, but there are {Heads} heads and the width is {Width}.");
+            throw new ArgumentException(
+                $"The heads must divide the width, but there are {Heads} heads and the width is {Width}."
+            );
         if (Layers < 1 || Channels < 1 || FeedForwardRatio < 1)
             throw new ArgumentException("Layers, Channels and FeedForwardRatio must be 1 or more.");
         if (!(InitializerRange > 0))
@@ -117,7 +119,9 @@ public sealed class MaskedVisionTransformer : ImageModel
         ArgumentNullException.ThrowIfNull(visible);
         foreach (int layer in visible.Keys)
             if (layer < 0 || layer >= Config.Layers)
-                throw new ArgumentException($"Tokens are to leave before layer {layer}, but there are layers 0 to {Config.Layers - 1}.");
+                throw new ArgumentException(
+                    $"Tokens are to leave before layer {layer}, but there are layers 0 to {Config.Layers - 1}."
+                );
         using var scope = NewDisposeScope();
         var hidden = embeddings.call(images);
         Tensor? places = null;
@@ -151,12 +155,8 @@ public sealed class MaskedVisionTransformer : ImageModel
         if (places is not null)
         {
             var there = arange(places.size(1), dtype: ScalarType.Int64, device: places.device).expand_as(places);
-            var rowOf = full(
-                [places.size(0), Config.Grid.Area],
-                -1L,
-                dtype: ScalarType.Int64,
-                device: places.device
-            ).scatter(1, places, there);
+            var rowOf = full([places.size(0), Config.Grid.Area], -1L, dtype: ScalarType.Int64, device: places.device)
+                .scatter(1, places, there);
             rows = rowOf.gather(1, wanted);
         }
         var index = cat([zeros_like(wanted.narrow(1, 0, 1)), rows + 1], 1);

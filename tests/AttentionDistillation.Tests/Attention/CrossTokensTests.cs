@@ -21,10 +21,7 @@ public class CrossTokensTests
         var (tokens, kernel) = (random.Normal(batch, grid.Area, 3), random.Normal(3, 1, side, side));
         Check.Close(Naive(tokens, grid, kernel, stride), CrossTokens.Merge(tokens, grid, kernel, stride), 1e-12);
         var probe = random.Normal(batch, CrossTokens.MergedGrid(grid, stride).Area, 3);
-        Check.Gradients(
-            inputs => (CrossTokens.Merge(inputs[0], grid, inputs[1], stride) * probe).sum(),
-            [tokens, kernel]
-        );
+        Check.Gradients(inputs => (CrossTokens.Merge(inputs[0], grid, inputs[1], stride) * probe).sum(), [tokens, kernel]);
     }
 
     [Fact]
@@ -37,7 +34,9 @@ public class CrossTokensTests
         var norm = new BatchNormTensors(random.Normal(3), random.Normal(3), random.Normal(3), random.Normal(3).square() + 0.5);
         Check.Gradients(
             inputs =>
-                (CrossTokens.Enhance(inputs[0], grid, inputs[1], norm with { Weight = inputs[2] }, training: false) * probe).sum(),
+                (
+                    CrossTokens.Enhance(inputs[0], grid, inputs[1], norm with { Weight = inputs[2] }, training: false) * probe
+                ).sum(),
             [tokens, kernel, norm.Weight]
         );
         var before = norm.Mean.clone();
@@ -92,15 +91,7 @@ public class CrossTokensTests
         var twin = CrossTokens.State(tokens, tokens, weight, bias, 2, null, null).Probabilities();
         Check.Close(twin.narrow(-1, 0, 6), twin.narrow(-1, 6, 6), 1e-12);
         var order = tensor(new long[] { 2, 0, 1 });
-        var moved = CrossTokens.State(
-            tokens,
-            cross.index_select(1, order),
-            weight,
-            bias,
-            2,
-            null,
-            slots.index_select(2, order)
-        );
+        var moved = CrossTokens.State(tokens, cross.index_select(1, order), weight, bias, 2, null, slots.index_select(2, order));
         Check.Close(BiasedAttention.Mix(state), BiasedAttention.Mix(moved), 1e-12);
     }
 

@@ -29,8 +29,7 @@ internal static class M2mKdGoldens
             ["latent_pooling"] = Pooling,
         };
 
-    private static Dictionary<string, Tensor> Loss(GoldenInputs inputs) =>
-        Terms(inputs, inputs["student"], inputs["teacher"]);
+    private static Dictionary<string, Tensor> Loss(GoldenInputs inputs) => Terms(inputs, inputs["student"], inputs["teacher"]);
 
     private static Dictionary<string, Tensor> Terms(GoldenInputs inputs, Tensor student, Tensor teacher)
     {

@@ -63,7 +63,23 @@ public class FcaFormerTests
         Assert.Equal([0, 0, 0], Slots(Tiny with { Source = CrossTokenSource.None }));
         Assert.Equal([0, 4, 8], Slots(Tiny with { Source = CrossTokenSource.SameBlock }));
         Assert.Equal([0, 25, 50], Slots(Tiny with { MergeStride = 1 }));
-        foreach (var config in new[] { Tiny with { Keep = 1 }, Tiny with { Source = CrossTokenSource.SameBlock }, Tiny with { MergeStride = 1 } })
+        foreach (
+            var config in new[]
+            {
+                Tiny with
+                {
+                    Keep = 1,
+                },
+                Tiny with
+                {
+                    Source = CrossTokenSource.SameBlock,
+                },
+                Tiny with
+                {
+                    MergeStride = 1,
+                },
+            }
+        )
             Assert.Equal([1, 5], new CrossTokenTransformer(config, 1).call(rand(1, 3, 20, 20), null).shape);
     }
 
@@ -82,7 +98,9 @@ public class FcaFormerTests
         {
             var block = new CrossTokenTransformer(Tiny with { Source = source }, 1).Blocks[1];
             block.eval();
-            bool same = block.call(tokens, one, null).Tokens.allclose(block.call(tokens, two, null).Tokens, rtol: 1e-7, atol: 1e-9);
+            bool same = block
+                .call(tokens, one, null)
+                .Tokens.allclose(block.call(tokens, two, null).Tokens, rtol: 1e-7, atol: 1e-9);
             Assert.Equal(source == CrossTokenSource.SameBlock, same);
         }
     }

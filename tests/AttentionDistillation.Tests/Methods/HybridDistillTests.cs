@@ -147,7 +147,9 @@ public class HybridDistillTests
         var features = random.Normal(2, 5, 6);
         Assert.Contains(
             "projection",
-            Assert.Throws<ArgumentException>(() => HybridDistill.FeatureLoss(features, random.Normal(2, 5, 4), null, null)).Message,
+            Assert
+                .Throws<ArgumentException>(() => HybridDistill.FeatureLoss(features, random.Normal(2, 5, 4), null, null))
+                .Message,
             StringComparison.Ordinal
         );
         Assert.Throws<ArgumentException>(() => HybridDistill.ProgressiveMask([features], [5]));

@@ -58,11 +58,7 @@ public class MaskedVisionTransformerTests
         Assert.Equal([1, 2, 3, 3], trace.Attention(1).Probabilities().shape);
         Assert.Equal([1, 5, 8], trace.Hidden(1).shape);
         var once = new Dictionary<int, Tensor> { [0] = Places(2, 9), [1] = Places(2, 9) };
-        Check.Close(
-            model.Encode(images, new Dictionary<int, Tensor> { [0] = Places(2, 9) }),
-            model.Encode(images, once),
-            1e-6
-        );
+        Check.Close(model.Encode(images, new Dictionary<int, Tensor> { [0] = Places(2, 9) }), model.Encode(images, once), 1e-6);
         Assert.Throws<ArgumentException>(() => model.Encode(images, new Dictionary<int, Tensor> { [3] = Places(1) }));
     }
 

@@ -248,9 +248,7 @@ public sealed class ForwardCrossBlock : nn.Module<Tensor, Tensor?, ForwardTrace?
             Norm = Of(norm),
             Qkv = Of(qkv),
             Output = Of(output),
-            PlaceScores = offsetBiases
-                .index_select(1, offsets)
-                .view(1, options.Heads, options.Grid.Area, options.Grid.Area),
+            PlaceScores = offsetBiases.index_select(1, offsets).view(1, options.Heads, options.Grid.Area, options.Grid.Area),
             Scale = scale,
             CrossNorm = crossNorm is null ? null : Of(crossNorm),
             SlotBiases = slotBiases,
