@@ -11,6 +11,9 @@ namespace AttentionDistillation.Analysis;
 /// </summary>
 public static class AttentionStatistics
 {
+    // Entropy of the keys, in nats, below which they count as one key.
+    private const double LeastKeyEntropy = 1e-12;
+
     /// <summary>Shannon entropy of each row in nats, [B, H, L]: 0 for a one-hot row, log S for a uniform one.</summary>
     /// <param name="probabilities">[B, H, L, S].</param>
     /// <param name="queryMask">bool [B, L], true = real query; null when none is padded.</param>
@@ -98,14 +101,16 @@ public static class AttentionStatistics
         var map = Exact(probabilities);
         var counted = Counted(map, queryMask);
         var rows = counted.sum(-1).to(ScalarType.Float64);
-        var kept = map.masked_fill(counted.logical_not().unsqueeze(-1), 0.0);
-        var keys = kept.sum(-2) / rows.unsqueeze(-1); // p(k), [B, H, S]
+        var joint = map.masked_fill(counted.logical_not().unsqueeze(-1), 0.0) / rows.unsqueeze(-1).unsqueeze(-1);
+        // Rows of a map in low precision sum to 1 only nearly; p(q) is what they sum to.
+        var (queries, keys) = (joint.sum(-1), joint.sum(-2));
+        var queryEntropy = xlogy(queries, queries).sum(-1).neg();
         var keyEntropy = xlogy(keys, keys).sum(-1).neg();
-        var conditional = xlogy(kept, kept).sum([-2, -1]).neg() / rows; // H(k | q)
-        var bound = (rows.log() * keyEntropy).clamp_min(0).sqrt();
-        var information = (keyEntropy - conditional).clamp_min(0);
-        // One query, or one key for all: nothing to be informed about.
-        var share = where(bound > 0, information / bound, zeros_like(bound));
+        var bound = (queryEntropy * keyEntropy).clamp_min(0).sqrt();
+        var information = (queryEntropy + keyEntropy + xlogy(joint, joint).sum([-2, -1])).clamp_min(0);
+        // One query, or one key for all (up to rounding): nothing to be informed about.
+        var informed = (bound > 0).logical_and(keyEntropy >= LeastKeyEntropy);
+        var share = where(informed, information / bound, zeros_like(bound));
         return share.masked_fill(rows == 0, double.NaN).MoveToOuterDisposeScope();
     }
 

@@ -42,6 +42,29 @@ public static class ClassificationMetrics
         return f1.Length == 0 ? double.NaN : f1.Average();
     }
 
+    /// <summary>
+    /// Mean over classes of TP / (TP + FP + FN), the classes that occur in labels or predictions: the usual figure of segmentation, over all places at once.
+    /// </summary>
+    /// <inheritdoc cref="Accuracy"/>
+    public static double MeanIntersectionOverUnion(Tensor predicted, Tensor labels, Tensor? mask)
+    {
+        var (guesses, truths) = Counted(predicted, labels, mask);
+        if (guesses.Length == 0)
+            return double.NaN;
+        var (guessed, occurring, both) = (
+            guesses.CountBy(label => label).ToDictionary(),
+            truths.CountBy(label => label).ToDictionary(),
+            guesses.Zip(truths).Where(pair => pair.First == pair.Second).CountBy(pair => pair.First).ToDictionary()
+        );
+        return guessed
+            .Keys.Union(occurring.Keys)
+            .Average(label =>
+            {
+                double right = both.GetValueOrDefault(label);
+                return right / (guessed.GetValueOrDefault(label) + occurring.GetValueOrDefault(label) - right);
+            });
+    }
+
     /// <summary>Matthews correlation for any number of classes (Gorodkin 2004, R_K), between -1 and 1; 0 when labels or predictions are all of one class.</summary>
     /// <inheritdoc cref="Accuracy"/>
     public static double MatthewsCorrelation(Tensor predicted, Tensor labels, Tensor? mask)

@@ -74,6 +74,11 @@ public class GoldenTests
         }
         if (golden.Gradients.Count == 0)
             return;
+        if (AnotherProbe.Mechanisms.Contains(mechanism))
+        {
+            inputs["probe"] = AnotherProbe.Recover(golden, GoldenAdapters.For(mechanism)).to(type);
+            outputs = GoldenAdapters.For(mechanism)(new GoldenInputs(inputs, golden.Parameters));
+        }
         outputs["loss"].backward();
         foreach (var (name, expected) in golden.Gradients)
         {
