@@ -25,9 +25,6 @@ internal sealed class GoldenInputs(IReadOnlyDictionary<string, Tensor> tensors, 
             ? parameters.GetProperty(parameter).GetInt32()
             : throw new KeyNotFoundException($"The case has no parameter '{parameter}'.");
 
-    internal int[] Integers(string parameter) =>
-        [.. parameters.GetProperty(parameter).EnumerateArray().Select(item => item.GetInt32())];
-
     internal bool Flag(string parameter, bool otherwise) =>
         Has(parameter) ? parameters.GetProperty(parameter).GetBoolean() : otherwise;
 
