@@ -76,7 +76,7 @@ public static class DeitLt
     )
     {
         Check(classLogits, distillationLogits, teacherLogits, alpha);
-        var labels = teacherLogits.detach().argmax(-1);
+        var labels = Labels(teacherLogits);
         var terms = new LossTerms()
             .Add(
                 LabelTerm,
@@ -126,6 +126,12 @@ public static class DeitLt
             distillationTokens.detach().to(ScalarType.Float64)
         );
         return 1 - cosines.mean().item<double>();
+    }
+
+    private static Tensor Labels(Tensor teacherLogits)
+    {
+        using var guard = no_grad();
+        return teacherLogits.argmax(-1);
     }
 
     private static void Check(Tensor classLogits, Tensor distillationLogits, Tensor teacherLogits, double alpha)

@@ -127,4 +127,30 @@ public class DeitLtTests
         Assert.Equal(0.0, DeitLt.ExpertDiversity(tokens, tokens * 3), 12);
         Assert.Equal(2.0, DeitLt.ExpertDiversity(tokens, -tokens), 12);
     }
+
+    [Fact]
+    public void SharpnessAwareStepsAndMetricsLeaveNothing()
+    {
+        using var weight = new Parameter(new RandomTensors(6).Normal(4, 4));
+        using var labels = tensor(new[] { 0L, 1L, 2L, 3L });
+        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        for (int step = 0; step < 20; step++)
+        {
+            using (NewDisposeScope())
+            {
+                SharpnessAware.Gradients([weight], _ => ClassBalance.CrossEntropy(weight, labels, null));
+                weight.grad = null;
+            }
+            using (no_grad())
+            {
+                GroupAccuracy.Of(weight, labels, [1, 2]);
+                Calibration.OfLogits(weight, labels, null);
+                DeitLt.ExpertDiversity(weight, weight);
+                FeatureRank.Of(weight).Spectrum.Dispose();
+                using var drawn = DeitLt.Loss(weight, weight, weight, weight, null).TeacherLabels;
+            }
+        }
+        // The terms of a loss are the caller's: two a call.
+        Assert.Equal(before + 40, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+    }
 }

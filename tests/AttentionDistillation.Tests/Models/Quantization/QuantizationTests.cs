@@ -125,4 +125,36 @@ public class QuantizationTests
         double[] points = quantizer.Points[0].data<double>().ToArray();
         Assert.Equal(points.Order(), points);
     }
+
+    [Fact]
+    public void AHundredStepsLeaveNothing()
+    {
+        using var model = nn.Linear(6, 4, dtype: ScalarType.Float64);
+        using var inputs = new RandomTensors(8).Normal(8, 6);
+        foreach (bool learns in new[] { false, true })
+        {
+            using var quantizer = new ModelQuantizer(
+                model,
+                new QuantizationOptions { Gradient = QuantizationGradient.Scaled, Bucket = 8 },
+                learnsLevels: learns
+            );
+            void Step()
+            {
+                using var scope = NewDisposeScope();
+                model.zero_grad();
+                quantizer.Quantize();
+                model.call(inputs).square().mean().backward();
+                if (learns)
+                    quantizer.StepLevels(0.01);
+                else
+                    quantizer.Restore();
+            }
+            Step(); // gradients are made once
+            long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+            for (int step = 0; step < 100; step++)
+                Step();
+            quantizer.LevelCounts();
+            Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        }
+    }
 }
