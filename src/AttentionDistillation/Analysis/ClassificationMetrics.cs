@@ -94,27 +94,12 @@ public static class ClassificationMetrics
     /// <param name="mask">bool [...], true = counts; null when all count.</param>
     /// <param name="bins">The number of bins.</param>
     /// <exception cref="ArgumentException">Shapes differ, or there are no bins.</exception>
-    public static double ExpectedCalibrationError(Tensor probabilities, Tensor labels, Tensor? mask, int bins = CalibrationBins)
-    {
-        if (bins < 1)
-            throw new ArgumentException($"There must be at least one bin, but bins is {bins}.", nameof(bins));
-        using var scope = NewDisposeScope();
-        var (confidence, guess) = probabilities.detach().to(ScalarType.Float64).max(-1);
-        RequireSameShape(guess, labels);
-        bool[] counts = Counts(labels, mask);
-        double[] confidences = Flat<double>(confidence);
-        long[] guesses = Flat<long>(guess),
-            truths = Flat<long>(labels);
-        var bySize = Enumerable
-            .Range(0, counts.Length)
-            .Where(example => counts[example])
-            .GroupBy(example => Math.Clamp((int)Math.Ceiling(confidences[example] * bins) - 1, 0, bins - 1))
-            .ToArray();
-        double total = bySize.Sum(bin => bin.Count());
-        return bySize.Sum(bin =>
-                Math.Abs(bin.Sum(example => (guesses[example] == truths[example] ? 1 : 0) - confidences[example]))
-            ) / total;
-    }
+    public static double ExpectedCalibrationError(
+        Tensor probabilities,
+        Tensor labels,
+        Tensor? mask,
+        int bins = CalibrationBins
+    ) => Calibration.OfProbabilities(probabilities, labels, mask, bins).ExpectedError;
 
     /// <summary>Perplexity: e to the mean negative log likelihood in nats per token.</summary>
     public static double Perplexity(double meanNegativeLogLikelihood) => Math.Exp(meanNegativeLogLikelihood);
@@ -128,7 +113,7 @@ public static class ClassificationMetrics
         return ([.. guesses.Where((_, index) => counts[index])], [.. truths.Where((_, index) => counts[index])]);
     }
 
-    private static bool[] Counts(Tensor labels, Tensor? mask)
+    internal static bool[] Counts(Tensor labels, Tensor? mask)
     {
         if (mask is not null)
             Shapes.RequireExact(mask, labels.shape);
@@ -137,14 +122,14 @@ public static class ClassificationMetrics
         return Flat<bool>(mask is null ? counts : counts.logical_and(mask));
     }
 
-    private static T[] Flat<T>(Tensor tensor)
+    internal static T[] Flat<T>(Tensor tensor)
         where T : unmanaged
     {
         using var scope = NewDisposeScope();
         return tensor.detach().cpu().contiguous().data<T>().ToArray();
     }
 
-    private static void RequireSameShape(Tensor predicted, Tensor labels)
+    internal static void RequireSameShape(Tensor predicted, Tensor labels)
     {
         if (!predicted.shape.SequenceEqual(labels.shape))
             throw new ArgumentException(

@@ -24,6 +24,12 @@ public enum DivergenceReduction
 
     /// <summary>Sum of the rows divided by B, the size of the first axis (PyTorch's <c>batchmean</c>).</summary>
     BatchMean,
+
+    /// <summary>
+    /// Mean over all rows that count and all classes: <see cref="Tokens"/> divided by the number of classes compared, as where a divergence is averaged
+    /// over elements (PyTorch's <c>mean</c>, which its documentation itself advises against).
+    /// </summary>
+    Elements,
 }
 
 /// <summary>Which position a mask of labels speaks of.</summary>
@@ -75,6 +81,9 @@ public sealed record DivergenceOptions
     public bool OmitsTeacherEntropy { get; init; }
 
     internal double Factor => ScalesByTemperatureSquared ? Temperature * Temperature : 1.0;
+
+    internal long ComparedClasses(TorchSharp.torch.Tensor studentLogits) =>
+        Math.Min(TopClasses ?? long.MaxValue, studentLogits.shape[^1]);
 
     internal void Validate()
     {

@@ -43,7 +43,13 @@ public static class Divergences
                 Predictions(studentLogits),
                 mask is null ? null : Predicted(mask)
             );
-        return Reduce(KlRows(teacherLogits, studentLogits, options), mask, options.Reduction).MoveToOuterDisposeScope();
+        return Reduce(
+                KlRows(teacherLogits, studentLogits, options),
+                mask,
+                options.Reduction,
+                options.ComparedClasses(studentLogits)
+            )
+            .MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -82,7 +88,7 @@ public static class Divergences
         RequireEqualCounts(teacherMask, studentMask);
         var rows = KlRows(Selected(teacherLogits, teacherMask), Selected(studentLogits, studentMask), options);
         var placed = zeros(studentMask.shape, dtype: rows.dtype, device: rows.device).masked_scatter(studentMask, rows);
-        return Reduce(placed, studentMask, options.Reduction).MoveToOuterDisposeScope();
+        return Reduce(placed, studentMask, options.Reduction, options.ComparedClasses(studentLogits)).MoveToOuterDisposeScope();
     }
 
     /// <summary>The divergence of every row, with the factor T² if the options ask for it; masks, alignment and reduction are the caller's.</summary>
@@ -107,6 +113,22 @@ public static class Divergences
             _ => throw new ArgumentOutOfRangeException(nameof(options), options.Direction, "Unknown direction."),
         };
         return (options.Factor == 1.0 ? rows : rows * options.Factor).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The entropy of every row's distribution at a temperature, in nats: -Σ p ln p with p = softmax(logits / T).</summary>
+    /// <param name="logits">[..., V].</param>
+    /// <param name="temperature">T, above zero.</param>
+    /// <returns>[...] between 0 and ln V, in float32 at least, differentiable.</returns>
+    /// <exception cref="ArgumentException">The temperature is not positive.</exception>
+    public static Tensor EntropyRows(Tensor logits, double temperature = 1.0)
+    {
+        ArgumentNullException.ThrowIfNull(logits);
+        (DivergenceOptions.Default with { Temperature = temperature }).Validate();
+        using var scope = NewDisposeScope();
+        var type = logits.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+        var logarithms = nn.functional.log_softmax(logits.to(type) / temperature, -1);
+        var excluded = logarithms == double.NegativeInfinity;
+        return (logarithms.exp() * -logarithms.masked_fill(excluded, 0.0)).sum(-1).MoveToOuterDisposeScope();
     }
 
     /// <summary>Mean over rows of the squared distance between the two probability vectors (summed over the classes).</summary>
@@ -163,7 +185,7 @@ public static class Divergences
         );
         if (options.Alignment == LabelAlignment.Shifted)
             (rows, mask) = (Shortened(rows), mask is null ? null : Predicted(mask));
-        return Reduce(rows, mask, options.Reduction).MoveToOuterDisposeScope();
+        return Reduce(rows, mask, options.Reduction, options.ComparedClasses(studentLogits)).MoveToOuterDisposeScope();
     }
 
     // The classes that are compared, in float32 at least, the teacher without a gradient.
@@ -200,8 +222,10 @@ public static class Divergences
         return (first.exp() * difference.masked_fill(excluded, 0.0)).sum(-1);
     }
 
-    private static Tensor Reduce(Tensor rows, Tensor? mask, DivergenceReduction reduction)
+    private static Tensor Reduce(Tensor rows, Tensor? mask, DivergenceReduction reduction, long classes)
     {
+        if (reduction == DivergenceReduction.Elements)
+            return Reduce(rows, mask, DivergenceReduction.Tokens, classes) / classes;
         var kept = mask is null ? rows : rows.masked_fill(mask.logical_not(), 0.0);
         if (rows.dim() == 0)
             return kept;
