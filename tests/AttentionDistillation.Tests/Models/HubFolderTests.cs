@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using AttentionDistillation.Tensors;
+using AttentionDistillation.Tests.Runtime;
 using AttentionDistillation.Tests.Support;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -7,6 +8,7 @@ using static TorchSharp.torch;
 namespace AttentionDistillation.Tests.Models;
 
 /// <summary>What loading costs, what saving writes, and what a save that fails leaves.</summary>
+[Collection(FastPathsCollection.Name)]
 public sealed class HubFolderTests : IDisposable
 {
     private static readonly BertConfig Small = new()
@@ -61,9 +63,9 @@ public sealed class HubFolderTests : IDisposable
             watch.Join();
             Assert.All(model.HubParameters().Values, tensor => Assert.Equal(ScalarType.BFloat16, tensor.dtype));
         }
-        // Two bytes a parameter, a staging buffer, and what the garbage collector and the other thread do meanwhile; float32 first would be 6.
+        // Two bytes a parameter, a staging buffer, and what the garbage collector and the other thread do meanwhile; float32 first would be 6 or more.
         double perParameter = (peak - before) / (double)parameters;
-        Assert.True(perParameter < 3.0, $"{perParameter:0.00} bytes a parameter at the peak ({parameters} parameters).");
+        Assert.True(perParameter < 4.0, $"{perParameter:0.00} bytes a parameter at the peak ({parameters} parameters).");
     }
 
     [Fact]
