@@ -14,8 +14,8 @@ public static partial class HostMemory
     /// Linux). Free memory of the allocator is given back first, so that blocks which earlier work has left behind are counted when they are used again.
     /// </summary>
     /// <remarks>
-    /// The kernel's high-water mark of the resident set (<c>VmHWM</c>), reset through <c>clear_refs</c> (proc(5)): no sampling, accurate to a few MiB. What other threads
-    /// allocate meanwhile counts, too.
+    /// The kernel's high-water mark of the resident set (<c>VmHWM</c>), reset through <c>clear_refs</c> (proc(5)): no sampling. What the garbage collector
+    /// gives back meanwhile hides as much, and what other threads allocate meanwhile counts, too: measure alone, and more than once.
     /// </remarks>
     /// <param name="work">What to measure. It should have run once before, so that nothing is loaded or compiled for the first time.</param>
     public static long? PeakBytes(Action work)
