@@ -1,6 +1,7 @@
 namespace AttentionDistillation.Notebooks
 
 open Plotly.NET
+open AttentionDistillation.Analysis
 open AttentionDistillation.Attention
 
 /// The figures of a study. Every method returns a Plotly.NET chart: a cell that ends in one shows it, and Plotly.NET's functions
@@ -295,8 +296,8 @@ type Plot private () =
 
     /// <summary>Reliability diagrams: accuracy against confidence by bin, a panel per variant; a bar below the diagonal is over-confident.
     /// The share of samples in each bin is the bar's shade.</summary>
-    /// <param name="bins">Variant and, for each bin from 0 to 1, mean confidence, accuracy and number of samples.</param>
+    /// <param name="calibrations">Variant and its calibration, whose bins are drawn and whose ECE stands in the heading.</param>
     /// <param name="title">Heading.</param>
     /// <exception cref="System.ArgumentException">No variant, or one without samples.</exception>
-    static member reliability(bins: (string * ReliabilityBin seq) seq, ?title: string) : GenericChart =
-        PlotReliability.reliability [| for name, bins in bins -> name, Seq.toArray bins |] (defaultArg title "Reliability")
+    static member reliability(calibrations: (string * Calibration) seq, ?title: string) : GenericChart =
+        PlotReliability.reliability (Seq.toArray calibrations) (defaultArg title "Reliability")

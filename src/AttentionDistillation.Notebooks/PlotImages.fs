@@ -152,6 +152,20 @@ module internal PlotImages =
 
         (left + right + int plotWidth), (top + bottom + int plotHeight), (left, right, top, bottom), axes, images, labels
 
+    /// A panel's two corners, unseen: a panel without a trace is not drawn.
+    let private corners (height: int) (width: int) index : string * Members =
+        "scatter",
+        [
+            "x", box [| 0; width |]
+            "y", box [| 0; height |]
+            "mode", box "markers"
+            "opacity", box 0
+            "hoverinfo", box "skip"
+            "showlegend", box false
+            "xaxis", box ("x" + suffix index)
+            "yaxis", box ("y" + suffix index)
+        ]
+
     let private scaleFor width = max 1 (int (ceil (96.0 / float width)))
 
     let images (tensor: torch.Tensor) (titles: string[]) (title: string) columns lowest highest =
@@ -171,21 +185,8 @@ module internal PlotImages =
                 11
                 (fun index -> if titles.Length = 0 then "" else titles[index])
                 (fun index -> encode limits (scaleFor width) images[index])
-        // A figure without traces is not drawn, so that the panels' corners are one.
-        let traces = [
-            for index in 0 .. images.Length - 1 do
-                "scatter",
-                [
-                    "x", box [| 0; width |]
-                    "y", box [| 0; height |]
-                    "mode", box "markers"
-                    "opacity", box 0
-                    "hoverinfo", box "skip"
-                    "showlegend", box false
-                    "xaxis", box ("x" + suffix index)
-                    "yaxis", box ("y" + suffix index)
-                ]
-        ]
+
+        let traces = List.init images.Length (corners height width)
 
         layout (MapAxes.subtitle title []) width' height' margins ([ "images", box pictures; "annotations", box labels ] @ axes)
         |> chart traces
@@ -247,15 +248,7 @@ module internal PlotImages =
 
         let traces = [
             // The picture's own panel: nothing over it.
-            "scatter",
-            [
-                "x", box [| 0; width |]
-                "y", box [| 0; height |]
-                "mode", box "markers"
-                "opacity", box 0
-                "hoverinfo", box "skip"
-                "showlegend", box false
-            ]
+            corners height width 0
             for index in 1 .. maps.Length do
                 let name, map = maps[index - 1]
 

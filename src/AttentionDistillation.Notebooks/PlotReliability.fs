@@ -1,36 +1,31 @@
 namespace AttentionDistillation.Notebooks
 
+open AttentionDistillation.Analysis
 open AttentionDistillation.Notebooks.PlotData
 open AttentionDistillation.Notebooks.Theme
 
 /// Calibration pictures.
 module internal PlotReliability =
 
-    let private ece (bins: ReliabilityBin[]) =
-        let total = bins |> Array.sumBy _.Count |> float
-
-        bins
-        |> Array.filter (fun bin -> bin.Count > 0)
-        |> Array.sumBy (fun bin -> float bin.Count / total * abs (bin.Accuracy - bin.Confidence))
-
-    let reliability (variants: (string * ReliabilityBin[])[]) (title: string) =
+    let reliability (variants: (string * Calibration)[]) (title: string) =
         if variants.Length = 0 then
-            invalidArg "bins" "There is nothing to plot. Pass at least one variant with its bins."
+            invalidArg "calibrations" "There is nothing to plot. Pass at least one variant with its calibration."
 
-        for name, bins in variants do
-            if bins |> Array.sumBy _.Count = 0 then
-                invalidArg "bins" $"'{name}' has no samples in any bin."
+        for name, calibration in variants do
+            if calibration.Bins |> Seq.sumBy _.Count = 0L then
+                invalidArg "calibrations" $"'{name}' has no samples in any bin."
 
         let names =
-            variants |> Array.map (fun (name, bins) -> $"{name} (ECE %.3f{ece bins})")
+            variants
+            |> Array.map (fun (name, calibration) -> $"{name} (ECE %.3f{calibration.ExpectedError})")
 
         let traces = [
             for index in 0 .. variants.Length - 1 do
-                let name, bins = variants[index]
-                let width = 1.0 / float bins.Length
-                let total = bins |> Array.sumBy _.Count |> float
+                let name, calibration = variants[index]
+                let total = calibration.Bins |> Seq.sumBy _.Count |> float
 
-                let filled = bins |> Array.indexed |> Array.filter (fun (_, bin) -> bin.Count > 0)
+                let filled =
+                    calibration.Bins |> Seq.filter (fun bin -> bin.Count > 0L) |> Seq.toArray
 
                 let axes = [
                     "xaxis", box ("x" + PanelGrid.suffix index)
@@ -39,20 +34,20 @@ module internal PlotReliability =
 
                 "bar",
                 [
-                    "x", box (filled |> Array.map (fun (at, _) -> round4 ((float at + 0.5) * width)))
-                    "y", box (filled |> Array.map (fun (_, bin) -> round4 bin.Accuracy))
-                    "width", box width
+                    "x", box (filled |> Array.map (fun bin -> round4 ((bin.Lower + bin.Upper) / 2.0)))
+                    "y", box (filled |> Array.map (fun bin -> round4 bin.Accuracy))
+                    "width", box (filled |> Array.map (fun bin -> round4 (bin.Upper - bin.Lower)))
                     "name", box name
                     "showlegend", box false
                     "customdata",
                     box (
                         filled
-                        |> Array.map (fun (_, bin) -> [| box (round4 bin.Confidence); box bin.Count |])
+                        |> Array.map (fun bin -> [| box (round4 bin.Confidence); box bin.Count |])
                     )
                     "marker",
                     box (
                         node [
-                            "color", box (filled |> Array.map (fun (_, bin) -> round4 (float bin.Count / total)))
+                            "color", box (filled |> Array.map (fun bin -> round4 (float bin.Count / total)))
                             "colorscale",
                             box [|
                                 [| box 0.0; box "#d6e4f0" |]

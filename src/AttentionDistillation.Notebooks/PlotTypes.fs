@@ -42,13 +42,6 @@ type FrontPoint = {
     Quality: float
 }
 
-/// One bin of a reliability diagram: mean confidence and accuracy of its samples, and how many there are.
-type ReliabilityBin = {
-    Confidence: float
-    Accuracy: float
-    Count: int
-}
-
 /// How a distribution is drawn.
 [<RequireQualifiedAccess>]
 type DistributionStyle =

@@ -4,6 +4,8 @@ module AttentionDistillation.Notebooks.Tests.Gallery
 open System
 open System.IO
 open Plotly.NET
+open TorchSharp
+open AttentionDistillation.Analysis
 open AttentionDistillation.Notebooks
 
 /// Rows of softmax over distances, diagonals and a few sinks: what attention heads look like.
@@ -26,6 +28,23 @@ let heads seed count length =
 
 let sentence =
     "[CLS] returns the number of elements in the sequence that satisfy a condition or zero when it is empty [SEP]".Split ' '
+
+/// A net of two classes that is sure to every degree, and right so much less often.
+let private calibration (slope: float) =
+    let sure = [|
+        for bin in 8..14 do
+            for _ in 1 .. bin * 4 -> (float bin + 0.5) / 15.0
+    |]
+
+    use chances =
+        torch.tensor (Array2D.init sure.Length 2 (fun row column -> if column = 0 then sure[row] else 1.0 - sure[row]))
+
+    use labels =
+        torch.tensor [|
+            for index in 0 .. sure.Length - 1 -> if float (index % 20) / 20.0 < slope * sure[index] then 0L else 1L
+        |]
+
+    Calibration.OfProbabilities(chances, labels, null)
 
 let private gauss (random: Random) =
     sqrt (-2.0 * log (1.0 - random.NextDouble()))
@@ -190,16 +209,7 @@ let charts: (string * Lazy<GenericChart>) list =
         lazy
             Plot.reliability (
                 [
-                    for name, slope in [ "alone", 0.7; "distilled", 0.95 ] ->
-                        name,
-                        [
-                            for bin in 0..14 ->
-                                {
-                                    Confidence = (float bin + 0.5) / 15.0
-                                    Accuracy = slope * (float bin + 0.5) / 15.0
-                                    Count = bin * bin
-                                }
-                        ]
+                    for name, slope in [ "alone", 0.7; "distilled", 0.95 ] -> name, calibration slope
                 ],
                 title = "Reliability of two students"
             )

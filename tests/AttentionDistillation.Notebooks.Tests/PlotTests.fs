@@ -7,26 +7,11 @@ open TorchSharp
 open Xunit
 open AttentionDistillation.Attention
 open AttentionDistillation.Notebooks
+open AttentionDistillation.Notebooks.Tests.Figures
 
 /// Half of what a notebook output may hold: the figure is stored as JSON and inside HTML.
 [<Literal>]
 let private LargestFigure = 490_000
-
-let private parse (chart: GenericChart) =
-    JsonDocument.Parse(ChartOutput.json chart).RootElement
-
-let private trace index (figure: JsonElement) = figure.GetProperty("data")[index]
-
-let private numbers (element: JsonElement) = [|
-    for item in element.EnumerateArray() -> if item.ValueKind = JsonValueKind.Null then nan else item.GetDouble()
-|]
-
-let private rows (element: JsonElement) = [| for row in element.EnumerateArray() -> numbers row |]
-
-let private strings (element: JsonElement) = [| for item in element.EnumerateArray() -> nonNull (item.GetString()) |]
-
-let private message (action: unit -> GenericChart) =
-    (Assert.Throws<ArgumentException>(Action(fun () -> action () |> ignore))).Message
 
 [<Fact>]
 let ``every chart is valid JSON, has data, a title and a fixed size, and fits an output`` () =
@@ -264,105 +249,3 @@ let ``the front holds what nothing cheaper beats`` () =
     let better = parse (Plot.front (points, "Accuracy", higherIsBetter = true))
     Assert.Equal<string[]>([| "a" |], strings ((trace 0 better).GetProperty "text"))
     Assert.Contains("finite points", message (fun () -> Plot.front ([ point "x" nan nan ], "Loss", true)))
-
-/// The pixels of a picture of a figure, by an independent reader: inflated rows without their filter byte.
-let private pixels (figure: JsonElement) index =
-    let images = figure.GetProperty("layout").GetProperty "images"
-    let source = nonNull (images[index].GetProperty("source").GetString())
-    let png = Convert.FromBase64String(source.Substring(source.IndexOf ',' + 1))
-    Assert.Equal<byte[]>([| 137uy; 80uy; 78uy; 71uy; 13uy; 10uy; 26uy; 10uy |], png[..7])
-
-    let number at =
-        Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(ReadOnlySpan(png, at, 4))
-
-    let width, height = number 16, number 20
-    let length = number 33
-    use deflated = new IO.MemoryStream(png, 41, length)
-
-    use stream =
-        new IO.Compression.ZLibStream(deflated, IO.Compression.CompressionMode.Decompress)
-
-    use unpacked = new IO.MemoryStream()
-    stream.CopyTo unpacked
-    let bytes = unpacked.ToArray()
-    Assert.Equal(height * (1 + 3 * width), bytes.Length)
-    width, height, (fun row column -> let at = row * (1 + 3 * width) + 1 + 3 * column in bytes[at], bytes[at + 1], bytes[at + 2])
-
-[<Fact>]
-let ``an image's picture holds its values from black to white`` () =
-    use image =
-        torch.tensor([| -1.0f; 0.0f; 1.0f; 3.0f; 0.0f; 0.0f; 0.0f; 0.0f; 1.0f; 1.0f; 1.0f; 1.0f |]).reshape(3L, 2L, 2L)
-
-    let figure = parse (Plot.images (image, lowest = -1.0, highest = 1.0))
-    let width, height, at = pixels figure 0
-    Assert.Equal((96, 96), (width, height))
-    Assert.Equal((0uy, 128uy, 255uy), at 0 0)
-    Assert.Equal((128uy, 128uy, 255uy), at 10 90)
-    Assert.Equal((255uy, 128uy, 255uy), at 95 0)
-    Assert.Equal((255uy, 128uy, 255uy), at 95 95)
-
-[<Fact>]
-let ``attention over an image lies where its patches are`` () =
-    use image = torch.zeros (3L, 16L, 32L)
-    let weights = [ for patch in 0..7 -> float patch / 10.0 ]
-
-    let figure =
-        parse (Plot.imageAttention (image, [ "head 0", weights; "head 1", weights ], oneScale = true, key = (8.0, 8.0, 4.0)))
-
-    Assert.Equal(3, figure.GetProperty("data").GetArrayLength())
-    Assert.Equal(3, figure.GetProperty("layout").GetProperty("images").GetArrayLength())
-    Assert.Equal(3, figure.GetProperty("layout").GetProperty("shapes").GetArrayLength())
-    let map = rows ((trace 1 figure).GetProperty "z")
-    Assert.Equal<float[]>([| 0.4; 0.5; 0.6; 0.7 |], map[1])
-    Assert.Equal(8.0, (trace 1 figure).GetProperty("dx").GetDouble())
-    Assert.Equal(4.0, (trace 1 figure).GetProperty("y0").GetDouble())
-
-[<Fact>]
-let ``pictures that cannot be are refused`` () =
-    use image = torch.zeros (3L, 16L, 16L)
-    use two = torch.zeros (2L, 2L, 16L, 16L)
-
-    Assert.Contains(
-        "no grid of square patches",
-        message (fun () -> Plot.imageAttention (image, [ "cls", List.replicate 17 0.1 ]))
-    )
-
-    Assert.Contains("these have 2", message (fun () -> Plot.images two))
-    Assert.Contains("2 titles for 1 images", message (fun () -> Plot.images (image, titles = [ "a"; "b" ])))
-    Assert.Contains("no attention", message (fun () -> Plot.imageAttention (image, ([]: (string * float list) list))))
-
-    Assert.Contains(
-        "no samples",
-        message (fun () ->
-            Plot.reliability [
-                "a",
-                [
-                    {
-                        Confidence = 0.0
-                        Accuracy = 0.0
-                        Count = 0
-                    }
-                ]
-            ])
-    )
-
-[<Fact>]
-let ``a reliability diagram says the calibration error of its bins`` () =
-    let bins = [
-        {
-            Confidence = 0.25
-            Accuracy = 0.5
-            Count = 1
-        }
-        {
-            Confidence = 0.75
-            Accuracy = 0.5
-            Count = 3
-        }
-    ]
-
-    let figure = parse (Plot.reliability [ "net", bins ])
-    Assert.Equal<float[]>([| 0.25; 0.75 |], numbers ((trace 0 figure).GetProperty "x"))
-    Assert.Equal<float[]>([| 0.5; 0.5 |], numbers ((trace 0 figure).GetProperty "y"))
-    let two = ChartOutput.json (Plot.reliability [ "net", bins; "other", bins ])
-    Assert.Contains("net (ECE 0.250)", two)

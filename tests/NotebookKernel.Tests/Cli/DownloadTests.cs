@@ -80,8 +80,9 @@ public sealed class DownloadTests : IDisposable
         };
         using var process = Start(HubServer.Repository, "--output", "here");
         Assert.True(reached.Wait(TimeSpan.FromMinutes(2), TestContext.Current.CancellationToken));
-        // The small files are on their way at the same time: they get the time to arrive, or the next call would rightly ask for them again.
-        await Task.Delay(TimeSpan.FromSeconds(2), TestContext.Current.CancellationToken);
+        // The small file is on its way at the same time. Without it whole, the next call would rightly ask for it again.
+        bool IsWhole() => Directory.EnumerateFiles(folder.Path, "config.json", SearchOption.AllDirectories).Any();
+        Assert.True(await Eventually(IsWhole, TimeSpan.FromMinutes(1)), "config.json did not arrive beside the large file.");
         System.Diagnostics.Process.Start("kill", ["-INT", $"{process.Id}"]).WaitForExit();
         var result = await ResearchProcess.FinishAsync(process);
         Assert.Equal(130, result.ExitCode);
@@ -89,6 +90,18 @@ public sealed class DownloadTests : IDisposable
         server.Fault = null;
         Assert.Equal(0, (await Run(HubServer.Repository, "--output", "here")).ExitCode);
         Assert.Equal(1, server.Count("config.json"));
+    }
+
+    private static async Task<bool> Eventually(Func<bool> holds, TimeSpan atMost)
+    {
+        var watch = System.Diagnostics.Stopwatch.StartNew();
+        while (!holds())
+        {
+            if (watch.Elapsed > atMost)
+                return false;
+            await Task.Delay(20, TestContext.Current.CancellationToken);
+        }
+        return true;
     }
 
     private Task<ResearchProcess.Result> Run(params string[] arguments) => ResearchProcess.FinishAsync(Start(arguments));
