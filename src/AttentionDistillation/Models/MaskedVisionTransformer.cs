@@ -34,6 +34,12 @@ public sealed record MaskedVisionConfig
     /// <summary>Standard deviation of the initial weights.</summary>
     public double InitializerRange { get; init; } = 0.02;
 
+    /// <summary>
+    /// Positions of patches by fixed sines and cosines, as masked autoencoders have them; else a learned table. With them a patch finds its neighbours from
+    /// the first step; a learned table has to find out first which places lie side by side. The width must then be divisible by 4.
+    /// </summary>
+    public bool FixedPositions { get; init; } = true;
+
     /// <summary>Epsilon of the layer normalisations.</summary>
     public double NormEpsilon { get; init; } = 1e-6;
 
@@ -49,6 +55,10 @@ public sealed record MaskedVisionConfig
         if (Heads < 1 || Width % Heads != 0)
             throw new ArgumentException(
                 $"The heads must divide the width, but there are {Heads} heads and the width is {Width}."
+            );
+        if (FixedPositions && Width % 4 != 0)
+            throw new ArgumentException(
+                $"Fixed positions need a width divisible by 4, but it is {Width}. Choose another, or FixedPositions = false."
             );
         if (Layers < 1 || Channels < 1 || FeedForwardRatio < 1)
             throw new ArgumentException("Layers, Channels and FeedForwardRatio must be 1 or more.");
@@ -96,6 +106,8 @@ public sealed class MaskedVisionTransformer : ImageModel
             config.InitializerRange,
             interpolates: false
         );
+        if (config.FixedPositions)
+            embeddings.FixPositions();
         layers = new ModuleList<PreNormLayer>([
             .. Enumerable.Range(0, config.Layers).Select(number => new PreNormLayer(config.LayerOptions, make, number)),
         ]);
@@ -207,6 +219,8 @@ public sealed class MaskedDecoder : nn.Module<Tensor, Tensor, Tensor>
         entry = make.Linear(encoder.Width, width);
         maskToken = make.NormalParameter(encoder.InitializerRange, 1, 1, width);
         positions = new GridPositions(grid, 1, width, make, encoder.InitializerRange);
+        if (encoder.FixedPositions)
+            positions.FixSineCosine();
         layers = new ModuleList<PreNormLayer>([
             .. Enumerable.Range(0, depth).Select(number => new PreNormLayer(options, make, number)),
         ]);

@@ -23,6 +23,26 @@ public class MaskedVisionTransformerTests
     private static Tensor Places(params long[] places) => tensor(places).unsqueeze(0);
 
     [Fact]
+    public void FixedPositionsAreSinesAndCosinesThatNothingLearns()
+    {
+        using var scope = NewDisposeScope();
+        using var model = new MaskedVisionTransformer(Tiny, 1);
+        using var decoder = new MaskedDecoder(Tiny, 4, 1, 12, 2);
+        Tensor Table(nn.Module module) => module.named_parameters().Single(pair => pair.name.EndsWith("positions.table")).parameter;
+        // Row 1, column 0 of a grid of 4 x 4: the column's half is that of 0, the row's that of 1 with frequencies 1 and 1/100.
+        var place = Table(model)[0, 1 + 4];
+        Check.Close(tensor(new[] { 0, 0, 1, 1, Math.Sin(1), Math.Sin(0.01), Math.Cos(1), Math.Cos(0.01) }), place, 1e-6);
+        Assert.True(Table(model)[0, 0].eq(0).all().ToBoolean());
+        foreach (var module in new nn.Module[] { model, decoder })
+            Assert.False(Table(module).requires_grad);
+        using var learned = new MaskedVisionTransformer(Tiny with { FixedPositions = false }, 1);
+        Assert.True(Table(learned).requires_grad);
+        string message = Assert.Throws<ArgumentException>(() => (Tiny with { Width = 6 }).Validate()).Message;
+        Assert.Contains("divisible by 4", message);
+        (Tiny with { Width = 6, FixedPositions = false }).Validate();
+    }
+
+    [Fact]
     public void WithoutMaskingBothPassesAgree()
     {
         using var scope = NewDisposeScope();
@@ -87,8 +107,9 @@ public class MaskedVisionTransformerTests
     public void ADecoderSeesNothingOfHiddenPatchesAndTrainsEveryWeight()
     {
         using var scope = NewDisposeScope();
-        var model = new MaskedVisionTransformer(Tiny, 1);
-        var decoder = new MaskedDecoder(Tiny, 8, 2, 12, 2);
+        var learned = Tiny with { FixedPositions = false };
+        var model = new MaskedVisionTransformer(learned, 1);
+        var decoder = new MaskedDecoder(learned, 8, 2, 12, 2);
         var images = rand(2, 3, 8, 8);
         var visible = MaskedImages.RandomVisible(2, 16, 4, Seeds.Generator(1, "mask"));
         var predicted = decoder.call(model.Encode(images, new Dictionary<int, Tensor> { [0] = visible }), visible);

@@ -36,6 +36,21 @@ public sealed class GridPositions : nn.Module<ImageSize, Tensor>
     /// <summary>The table [1, leading + N, C].</summary>
     public Parameter Table => table;
 
+    /// <summary>
+    /// Puts sines and cosines of the patches' rows and columns into the table, zeros for the leading tokens, and lets nothing learn them, as MAE does
+    /// (He et al. 2022, its code's <c>get_2d_sincos_pos_embed</c>).
+    /// </summary>
+    /// <exception cref="ArgumentException">4 does not divide the width.</exception>
+    public void FixSineCosine()
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        var patches = SineCosinePositions.Image(Grid.Height, Grid.Width, table.size(2)).unsqueeze(0);
+        table.zero_();
+        table.narrow(1, Leading, Grid.Area).copy_(patches);
+        table.requires_grad_(false);
+    }
+
     /// <summary>Positions for a grid, [1, leading + N, C].</summary>
     public override Tensor forward(ImageSize grid) => grid == Grid ? table.alias() : Interpolated(grid);
 

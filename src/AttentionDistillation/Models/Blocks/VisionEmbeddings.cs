@@ -52,6 +52,10 @@ public sealed class VisionEmbeddings : nn.Module<Tensor, Tensor>
     /// <summary>Pixels of the images that the positions are learned for.</summary>
     public ImageSize Image { get; }
 
+    /// <summary>Positions by fixed sines and cosines from now on (<see cref="GridPositions.FixSineCosine"/>).</summary>
+    /// <exception cref="ArgumentException">4 does not divide the width.</exception>
+    public void FixPositions() => positions.FixSineCosine();
+
     /// <summary>[B, channels, height, width] to [B, tokens, C]: class, distillation (if there is one), patches row by row.</summary>
     /// <exception cref="ArgumentException">The images have another size and positions are not interpolated, or are smaller than a patch.</exception>
     public override Tensor forward(Tensor images)
