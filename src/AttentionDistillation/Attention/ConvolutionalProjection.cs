@@ -50,7 +50,10 @@ public static class ConvolutionalProjection
         Shapes.RequireExact(key, [query.size(0), -1, width]);
         Shapes.RequireExact(value, key.shape);
         if (heads < 1 || width % heads != 0)
-            throw new ArgumentException($"The heads must divide the width, but there are {heads} heads and the width is {width}.", nameof(heads));
+            throw new ArgumentException(
+                $"The heads must divide the width, but there are {heads} heads and the width is {width}.",
+                nameof(heads)
+            );
         Tensor Split(Tensor projected) => projected.view(projected.size(0), projected.size(1), heads, -1).transpose(1, 2);
         return new AttentionState(Split(query), Split(key), Split(value), mask: null);
     }

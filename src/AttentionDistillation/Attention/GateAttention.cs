@@ -21,7 +21,12 @@ public static class GateAttention
     /// <param name="spatial">[1, 2, k] over mean and maximum, k odd.</param>
     /// <returns>x · channel + x · position [b, c, l], the channel gate [b, c] and the position gate [b, l], both between 0 and 1.</returns>
     /// <exception cref="ArgumentException">Shapes do not fit, or the kernel is even.</exception>
-    public static (Tensor Output, Tensor Channel, Tensor Position) Apply(Tensor sequence, Tensor reduce, Tensor expand, Tensor spatial)
+    public static (Tensor Output, Tensor Channel, Tensor Position) Apply(
+        Tensor sequence,
+        Tensor reduce,
+        Tensor expand,
+        Tensor spatial
+    )
     {
         Shapes.Require(sequence, "[b, c, l]");
         long channels = sequence.size(1);

@@ -46,9 +46,11 @@ public static class Clst
         Shapes.RequireExact(teacher, student.shape);
         Shapes.RequireExact(labels, [student.size(0)]);
         if (!(alpha is >= 0 and <= 1))
-            throw new ArgumentException($"Alpha weighs the softened term against the labels' and must be 0 to 1, but is {alpha}.", nameof(alpha));
-        return
-            new LossTerms()
+            throw new ArgumentException(
+                $"Alpha weighs the softened term against the labels' and must be 0 to 1, but is {alpha}.",
+                nameof(alpha)
+            );
+        return new LossTerms()
             .Add(Soft, Divergences.KlDivergence(teacher.detach(), student, null, temperature), alpha)
             .Add(Hard, ClassBalance.CrossEntropy(student, labels, null), 1 - alpha);
     }

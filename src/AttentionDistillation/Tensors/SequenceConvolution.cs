@@ -23,7 +23,10 @@ public static class SequenceConvolution
         Shapes.RequireExact(weight, [-1, sequence.size(1) / groups, -1]);
         long kernel = weight.size(2);
         if (kernel % 2 == 0)
-            throw new ArgumentException($"The kernel must be odd, so that the sequence keeps its middle, but is {kernel}.", nameof(weight));
+            throw new ArgumentException(
+                $"The kernel must be odd, so that the sequence keeps its middle, but is {kernel}.",
+                nameof(weight)
+            );
         if (stride < 1)
             throw new ArgumentException($"The stride must be 1 or more, but is {stride}.", nameof(stride));
         using var scope = NewDisposeScope();

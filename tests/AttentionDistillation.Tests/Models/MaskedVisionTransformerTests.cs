@@ -28,7 +28,8 @@ public class MaskedVisionTransformerTests
         using var scope = NewDisposeScope();
         using var model = new MaskedVisionTransformer(Tiny, 1);
         using var decoder = new MaskedDecoder(Tiny, 4, 1, 12, 2);
-        Tensor Table(nn.Module module) => module.named_parameters().Single(pair => pair.name.EndsWith("positions.table")).parameter;
+        Tensor Table(nn.Module module) =>
+            module.named_parameters().Single(pair => pair.name.EndsWith("positions.table")).parameter;
         // Row 1, column 0 of a grid of 4 x 4: the column's half is that of 0, the row's that of 1 with frequencies 1 and 1/100.
         var place = Table(model)[0, 1 + 4];
         Check.Close(tensor(new[] { 0, 0, 1, 1, Math.Sin(1), Math.Sin(0.01), Math.Cos(1), Math.Cos(0.01) }), place, 1e-6);

@@ -41,9 +41,14 @@ public static class Constellation
     }
 
     private static (double, double)[] Phases(int count, double turn) =>
-        [.. Enumerable.Range(0, count).Select(k => (Math.Cos(2 * Math.PI * k / count + turn), Math.Sin(2 * Math.PI * k / count + turn)))];
+        [
+            .. Enumerable
+                .Range(0, count)
+                .Select(k => (Math.Cos(2 * Math.PI * k / count + turn), Math.Sin(2 * Math.PI * k / count + turn))),
+        ];
 
-    private static (double, double)[] Amplitudes(int count) => [.. Enumerable.Range(0, count).Select(k => (2.0 * k - count + 1, 0.0))];
+    private static (double, double)[] Amplitudes(int count) =>
+        [.. Enumerable.Range(0, count).Select(k => (2.0 * k - count + 1, 0.0))];
 
     private static (double, double)[] Squares(int side) =>
         [.. Enumerable.Range(0, side * side).Select(k => (2.0 * (k / side) - side + 1, 2.0 * (k % side) - side + 1))];

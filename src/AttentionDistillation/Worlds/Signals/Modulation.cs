@@ -96,7 +96,10 @@ public static class Modulation
         RequireWindow(perSymbol, offset, length);
         RequirePositive(span, perSymbol);
         if (bandwidth is not null and not > 0)
-            throw new ArgumentException($"The bandwidth must be above 0, but is {bandwidth}. Null means no smoothing.", nameof(bandwidth));
+            throw new ArgumentException(
+                $"The bandwidth must be above 0, but is {bandwidth}. Null means no smoothing.",
+                nameof(bandwidth)
+            );
         long samples = symbols.size(1) * perSymbol;
         if (offset + length > samples)
             throw new ArgumentException(
@@ -112,7 +115,9 @@ public static class Modulation
             int width = span * perSymbol + 1;
             var time = (arange(width, dtype: ScalarType.Float64) - span * perSymbol / 2.0) / perSymbol;
             var taps = (time.square() * (-2 * Math.PI * Math.PI * wide * wide / Math.Log(2))).exp();
-            level = nn.functional.conv1d(level.unsqueeze(1), (taps / taps.sum()).view(1, 1, -1), padding: width / 2).squeeze(1)
+            level = nn
+                .functional.conv1d(level.unsqueeze(1), (taps / taps.sum()).view(1, 1, -1), padding: width / 2)
+                .squeeze(1)
                 .narrow(1, 0, samples);
         }
         var phase = (level.cumsum(1) * (Math.PI * index / perSymbol)).narrow(1, offset, length);
