@@ -78,7 +78,13 @@ public static class SparseLabelRecord
                 nameof(bytes)
             );
         using var scope = NewDisposeScope();
-        return Unpack(bytes.to(ScalarType.Byte).cpu().contiguous().bytes, length, length, (length - SeedBytes) / BytesOfClass);
+        var (values, indices, seeds) = Unpack(
+            bytes.to(ScalarType.Byte).cpu().contiguous().bytes,
+            length,
+            length,
+            (length - SeedBytes) / BytesOfClass
+        );
+        return (values.MoveToOuterDisposeScope(), indices.MoveToOuterDisposeScope(), seeds.MoveToOuterDisposeScope());
     }
 
     /// <summary>Unpacks records that lie <paramref name="stride"/> bytes apart.</summary>
