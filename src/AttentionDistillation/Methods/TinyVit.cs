@@ -123,7 +123,9 @@ public static class TinyVit
 
     // r, [B, 1]; no class is left over where all are kept.
     private static Tensor Rest(Tensor values, long classes) =>
-        values.size(1) == classes ? zeros_like(values.narrow(1, 0, 1)) : (1 - values.sum(-1, keepdim: true)) / (classes - values.size(1));
+        values.size(1) == classes
+            ? zeros_like(values.narrow(1, 0, 1))
+            : (1 - values.sum(-1, keepdim: true)) / (classes - values.size(1));
 
     private static void Check(Tensor values, Tensor indices, long classes)
     {

@@ -58,15 +58,7 @@ internal sealed class SparseLabelFile : IDisposable
         writer.Write(Letters);
         foreach (
             int number in (ReadOnlySpan<int>)
-                [
-                    Version,
-                    description.Classes,
-                    description.Kept,
-                    description.Images,
-                    description.Epochs,
-                    epoch,
-                    text.Length,
-                ]
+                [Version, description.Classes, description.Kept, description.Images, description.Epochs, epoch, text.Length]
         )
             writer.Write(number);
         writer.Write(text);
@@ -118,8 +110,7 @@ internal sealed class SparseLabelFile : IDisposable
             throw new InvalidDataException(
                 $"'{path}' holds no sparse labels, or not even their header. Remove it, and run the teacher over its epoch again."
             );
-        int Number(int place) =>
-            BinaryPrimitives.ReadInt32LittleEndian(fixedPart.AsSpan(Letters.Length + place * sizeof(int)));
+        int Number(int place) => BinaryPrimitives.ReadInt32LittleEndian(fixedPart.AsSpan(Letters.Length + place * sizeof(int)));
         if (Number(0) != Version)
             throw new InvalidDataException(
                 $"'{path}' has format version {Number(0)}, and this library reads {Version}. Read it with the library that wrote it, or run the teacher again."

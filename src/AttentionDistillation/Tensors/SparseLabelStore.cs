@@ -267,6 +267,9 @@ public sealed class SparseLabelStore : IDisposable
             length = Description.BytesPerImage;
         if (first + rows > Description.Images)
             throw new ArgumentException($"There are labels of more than the store's {Description.Images} images.");
+        if (rows == 0)
+            return first;
+        RequireSortedClasses(part);
         long largest = part.Indices.max().to(ScalarType.Int64).item<long>();
         if (largest >= Description.Classes)
             throw new ArgumentException(
@@ -282,6 +285,21 @@ public sealed class SparseLabelStore : IDisposable
             stream.Write(record);
         }
         return first + rows;
+    }
+
+    // Narrow takes the first classes for the most probable ones, and a class that came twice would be rebuilt with one of its two values.
+    private static void RequireSortedClasses(SparseLabels part)
+    {
+        long kept = part.Values.size(1);
+        if (kept == 1)
+            return;
+        if ((part.Values.narrow(1, 1, kept - 1) > part.Values.narrow(1, 0, kept - 1)).any().item<bool>())
+            throw new ArgumentException(
+                "The probabilities of a label rise. Give each image's classes from the most probable one down, as topk does."
+            );
+        var (sorted, _) = part.Indices.sort(1);
+        if (sorted.narrow(1, 1, kept - 1).eq(sorted.narrow(1, 0, kept - 1)).any().item<bool>())
+            throw new ArgumentException("A label names a class twice. Give each image's classes once each.");
     }
 
     private IEnumerable<SparseLabels> Parts(int epoch, int kept)

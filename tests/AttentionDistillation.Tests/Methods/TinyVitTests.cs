@@ -41,11 +41,7 @@ public sealed class TinyVitTests : IDisposable
         var (student, teacher) = (random.Normal(4, 6), random.Normal(4, 6));
         var (values, indices) = TinyVit.SoftLabel(teacher, 6);
         Check.Close(teacher.softmax(-1), TinyVit.Rebuild(values, indices, 6), 1e-15);
-        Check.Close(
-            ClassBalance.SoftCrossEntropy(student, teacher.softmax(-1)),
-            TinyVit.Loss(student, values, indices),
-            1e-13
-        );
+        Check.Close(ClassBalance.SoftCrossEntropy(student, teacher.softmax(-1)), TinyVit.Loss(student, values, indices), 1e-13);
         // Nothing teaches a student that already is the teacher.
         var learned = teacher.clone().requires_grad_();
         TinyVit.Loss(learned, values, indices).backward();
@@ -74,7 +70,13 @@ public sealed class TinyVitTests : IDisposable
     public void RoundedSumsAboveOneStayAsTheyAre()
     {
         // Float16 has 2^-11 between 0.5 and 1, so that 0.9998 becomes 1 and the others' 2e-4 comes on top.
-        var logits = tensor(new[,] { { 0.9998, 1e-4, 1e-4 / 2, 1e-4 / 2 } }).log();
+        var logits = tensor(
+                new[,]
+                {
+                    { 0.9998, 1e-4, 1e-4 / 2, 1e-4 / 2 },
+                }
+            )
+            .log();
         var (values, indices) = TinyVit.SoftLabel(logits, 2, half: true);
         Assert.True(values.sum().item<double>() > 1);
         var rebuilt = TinyVit.Rebuild(values, indices, 4);
@@ -147,7 +149,15 @@ public sealed class TinyVitTests : IDisposable
     public void ATeacherOfOtherClassesIsRefusedAndLeavesNothing()
     {
         var replay = new ImageReplay(new KeyObjects().Images(1, ImageSplit.Train, 12), ImageAugmentation.None, 1);
-        using var teacher = new ConvolutionalClassifier(new() { Widths = [4, 8], Strides = [2, 2], Classes = 5 }, 1);
+        using var teacher = new ConvolutionalClassifier(
+            new()
+            {
+                Widths = [4, 8],
+                Strides = [2, 2],
+                Classes = 5,
+            },
+            1
+        );
         using var store = Store(replay, 12, 12, 2);
         var error = Assert.Throws<ArgumentException>(() => TinyVit.Label(teacher, store, 0, replay.Epoch(0, 4).All()));
         Assert.Contains("12 classes", error.Message);

@@ -167,10 +167,7 @@ public sealed class SparseLabelStoreTests : IDisposable
         store.WriteEpoch(1, Labels(1));
         var error = Assert.Throws<KeyNotFoundException>(() => store.Read([new(0, 1), new(0, 3)]));
         Assert.Contains("no labels of epoch 3 (it has: 1)", error.Message);
-        Assert.Contains(
-            "4 epochs",
-            Assert.Throws<ArgumentOutOfRangeException>(() => store.Read([new(0, 4)])).Message
-        );
+        Assert.Contains("4 epochs", Assert.Throws<ArgumentOutOfRangeException>(() => store.Read([new(0, 4)])).Message);
         Assert.Throws<ArgumentOutOfRangeException>(() => store.Read([new(Images, 1)]));
         Assert.Throws<ArgumentOutOfRangeException>(() => store.WriteEpoch(4, Labels(1)));
     }
@@ -225,6 +222,8 @@ public sealed class SparseLabelStoreTests : IDisposable
         Refused("indices must be", labels => labels with { Indices = labels.Indices.narrow(1, 0, 2) });
         Refused("classes are 0 to 19", labels => labels with { Indices = labels.Indices + 20 });
         Refused("class -20", labels => labels with { Indices = labels.Indices - 20 });
+        Refused("probabilities of a label rise", labels => labels with { Values = labels.Values.flip(1) });
+        Refused("names a class twice", labels => labels with { Indices = labels.Indices * 0 + 7 });
         Refused("31 bits", labels => labels with { Seeds = labels.Seeds + (1L << 31) });
         Refused("softmax's values", labels => labels with { Values = labels.Values * 40 });
         Refused("softmax's values", labels => labels with { Values = labels.Values * double.NaN });
@@ -246,13 +245,40 @@ public sealed class SparseLabelStoreTests : IDisposable
         );
         Assert.Throws<ArgumentException>(() => (Description with { Kept = 21 }).Validate());
         Assert.Throws<ArgumentException>(() => (Description with { Epochs = 0 }).Validate());
-        var values = tensor(new[,] { { 0.5f } });
+        var values = tensor(
+            new[,]
+            {
+                { 0.5f },
+            }
+        );
         var seeds = tensor(new[] { 5L });
-        using var packed = SparseLabelRecord.Pack(values, tensor(new[,] { { 32_767L } }), seeds);
+        using var packed = SparseLabelRecord.Pack(
+            values,
+            tensor(
+                new[,]
+                {
+                    { 32_767L },
+                }
+            ),
+            seeds
+        );
         Assert.Equal(32_767, SparseLabelRecord.Unpack(packed).Indices.item<long>());
         Assert.Contains(
             "int16",
-            Assert.Throws<ArgumentException>(() => SparseLabelRecord.Pack(values, tensor(new[,] { { 32_768L } }), seeds)).Message
+            Assert
+                .Throws<ArgumentException>(() =>
+                    SparseLabelRecord.Pack(
+                        values,
+                        tensor(
+                            new[,]
+                            {
+                                { 32_768L },
+                            }
+                        ),
+                        seeds
+                    )
+                )
+                .Message
         );
     }
 
@@ -322,11 +348,7 @@ public sealed class SparseLabelStoreTests : IDisposable
         {
             int[] images = [.. Enumerable.Range(first, Math.Min(part, Images - first))];
             yield return new(
-                tensor(
-                    images.SelectMany(image => new[] { 0.5 + 0.01 * image, 0.25, 0.01 * epoch }).ToArray(),
-                    images.Length,
-                    3
-                ),
+                tensor(images.SelectMany(image => new[] { 0.5 + 0.01 * image, 0.25, 0.01 * epoch }).ToArray(), images.Length, 3),
                 tensor(images.SelectMany(image => new long[] { image, 10 + epoch, 19 }).ToArray(), images.Length, 3),
                 tensor(images.Select(image => Seed(epoch, image, seed)).ToArray()),
                 tensor(images.Select(image => uint.MaxValue - (long)image).ToArray())

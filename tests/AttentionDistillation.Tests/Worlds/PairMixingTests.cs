@@ -14,9 +14,9 @@ public class PairMixingTests
     public void AnOddBatchIsRefused()
     {
         var images = new RandomTensors(1).Normal(5, 3, 8, 8);
-        string message = Assert.Throws<ArgumentException>(() =>
-            PairMixing.Draw(images, Labels.narrow(0, 0, 5), 3, ImageSeeds.narrow(0, 0, 5))
-        ).Message;
+        string message = Assert
+            .Throws<ArgumentException>(() => PairMixing.Draw(images, Labels.narrow(0, 0, 5), 3, ImageSeeds.narrow(0, 0, 5)))
+            .Message;
         Assert.Contains("must be even, but it is 5", message);
         Assert.Throws<ArgumentException>(() => PairMixing.Seeds(ImageSeeds.narrow(0, 0, 3)));
         Assert.Throws<ArgumentException>(() => PairMixing.Mix(images, Labels.narrow(0, 0, 5), 3, [new(0.5), new(0.5)]));
@@ -28,12 +28,7 @@ public class PairMixingTests
         using var scope = NewDisposeScope();
         var images = new RandomTensors(2).Normal(6, 3, 8, 8);
         var (mixed, targets, _) = PairMixing.Draw(images, Labels, 3, ImageSeeds);
-        var (alone, ofAlone, _) = PairMixing.Draw(
-            images.narrow(0, 2, 2),
-            Labels.narrow(0, 2, 2),
-            3,
-            ImageSeeds.narrow(0, 2, 2)
-        );
+        var (alone, ofAlone, _) = PairMixing.Draw(images.narrow(0, 2, 2), Labels.narrow(0, 2, 2), 3, ImageSeeds.narrow(0, 2, 2));
         Check.Close(mixed.narrow(0, 2, 2), alone, 0);
         Check.Close(targets.narrow(0, 2, 2), ofAlone, 0);
     }
@@ -45,12 +40,7 @@ public class PairMixingTests
         var images = new RandomTensors(3).Normal(6, 3, 8, 8);
         var exchanged = tensor(new[] { 1L, 0, 3, 2, 5, 4 });
         var (mixed, targets, shares) = PairMixing.Draw(images, Labels, 3, ImageSeeds);
-        var (mixedToo, targetsToo, sharesToo) = PairMixing.Draw(
-            images[exchanged],
-            Labels[exchanged],
-            3,
-            ImageSeeds[exchanged]
-        );
+        var (mixedToo, targetsToo, sharesToo) = PairMixing.Draw(images[exchanged], Labels[exchanged], 3, ImageSeeds[exchanged]);
         Check.Close(mixed[exchanged], mixedToo, 0);
         Check.Close(targets[exchanged], targetsToo, 0);
         Check.Close(shares, sharesToo, 0);
@@ -69,9 +59,7 @@ public class PairMixingTests
         Check.Close(images.view(3, 2, -1).flip(1).reshape(6, 3, 8, 8), swapped, 0);
         Assert.Equal(0, none.abs().max().item<double>());
         Assert.Throws<ArgumentException>(() => PairMixing.Mix(images, Labels, 3, [new(1), new(1), new(1.1)]));
-        Assert.Throws<ArgumentException>(() =>
-            PairMixing.Mix(images, Labels, 3, [new(1), new(1), new(1, new(0, 9, 0, 8))])
-        );
+        Assert.Throws<ArgumentException>(() => PairMixing.Mix(images, Labels, 3, [new(1), new(1), new(1, new(0, 9, 0, 8))]));
         Assert.Throws<ArgumentException>(() => PairMixing.Mix(images, Labels, 3, [new(1)]));
     }
 

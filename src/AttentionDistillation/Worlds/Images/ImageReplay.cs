@@ -14,7 +14,7 @@ namespace AttentionDistillation.Worlds.Images;
 /// <remarks>Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers", 2022, section 3.</remarks>
 public sealed class ImageReplay
 {
-    /// <summary>The name of the teacher's kept probabilities in a batch, float32 [B, K].</summary>
+    /// <summary>The name of the teacher's kept probabilities in a batch, float32 [B, K]; a training in bfloat16 rounds them to its 8 bits.</summary>
     public const string SoftValues = "soft_values";
 
     /// <summary>The name of their class numbers, int64 [B, K].</summary>
@@ -148,10 +148,7 @@ public sealed class ImageReplay
                 keys[row] = new(chosen[row], checked((int)(position / count)));
             }
             if (store is null)
-                return replay.Make(
-                    chosen,
-                    [.. keys.Select(key => (long)SeedOf(redrawn ?? replay.seed, key.Image, key.Epoch))]
-                );
+                return replay.Make(chosen, [.. keys.Select(key => (long)SeedOf(redrawn ?? replay.seed, key.Image, key.Epoch))]);
             using var labels = store.Read(keys);
             long[] seeds = redrawn is { } other
                 ? [.. keys.Select(key => (long)SeedOf(other, key.Image, key.Epoch))]

@@ -67,10 +67,7 @@ public static class PairMixing
         Shapes.Require(images, "[B, channels, height, width]");
         Shapes.RequireExact(seeds, [images.size(0)]);
         using var ofPairs = Seeds(seeds);
-        PairMix[] mixes =
-        [
-            .. ofPairs.cpu().data<long>().Select(seed => Draw(seed, (int)images.size(2), (int)images.size(3))),
-        ];
+        PairMix[] mixes = [.. ofPairs.cpu().data<long>().Select(seed => Draw(seed, (int)images.size(2), (int)images.size(3)))];
         return Mix(images, labels, classes, mixes, smoothing);
     }
 
