@@ -103,7 +103,7 @@ public sealed class VisionModelTests
         }
     }
 
-    /// <summary>Counted from the published code (card 21 of the 56 papers): 5.39, 11.00 and 21.20 million.</summary>
+    /// <summary>Counted from the published code: 5.39, 11.00 and 21.20 million.</summary>
     [Fact]
     public void TinyVitsHaveThePublishedNumberOfParameters()
     {

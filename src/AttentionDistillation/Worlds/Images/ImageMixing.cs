@@ -13,6 +13,41 @@ public readonly record struct PixelBox(int Top, int Bottom, int Left, int Right)
 {
     /// <summary>Pixels inside.</summary>
     public long Area => (long)Math.Max(0, Bottom - Top) * Math.Max(0, Right - Left);
+
+    /// <summary>CutMix's box: sides int(side sqrt(1 - λ)) around a centre, cut at the edges.</summary>
+    /// <param name="lambda">λ, between 0 and 1: the share of the image that is to stay.</param>
+    /// <param name="y">Row of the centre.</param>
+    /// <param name="x">Column of the centre.</param>
+    /// <param name="height">Of the image.</param>
+    /// <param name="width">Of the image.</param>
+    /// <exception cref="ArgumentException">λ is out of range, or the centre is not in the image.</exception>
+    public static PixelBox Around(double lambda, int y, int x, int height, int width)
+    {
+        if (lambda is not (>= 0 and <= 1))
+            throw new ArgumentException($"Lambda must be between 0 and 1, but is {lambda}.", nameof(lambda));
+        if (y < 0 || y >= height || x < 0 || x >= width)
+            throw new ArgumentException($"The centre ({y}, {x}) is not in an image of {height} x {width}.");
+        double side = Math.Sqrt(1 - lambda);
+        int tall = (int)(height * side),
+            wide = (int)(width * side);
+        return new(
+            Math.Clamp(y - tall / 2, 0, height),
+            Math.Clamp(y + tall / 2, 0, height),
+            Math.Clamp(x - wide / 2, 0, width),
+            Math.Clamp(x + wide / 2, 0, width)
+        );
+    }
+
+    /// <summary>The share of an image's pixels outside the box: λ of a CutMix with it.</summary>
+    /// <param name="height">Of the image.</param>
+    /// <param name="width">Of the image.</param>
+    /// <exception cref="ArgumentException">The box does not lie inside the image.</exception>
+    public double ShareOutside(long height, long width)
+    {
+        if (Top < 0 || Left < 0 || Bottom > height || Right > width || Bottom < Top || Right < Left)
+            throw new ArgumentException($"{this} does not lie inside images of {height} x {width}.");
+        return 1 - Area / (double)(height * width);
+    }
 }
 
 /// <summary>
@@ -61,15 +96,7 @@ public static class ImageMixing
     {
         Shapes.Require(images, "[B, channels, height, width]");
         var (height, width) = (images.size(2), images.size(3));
-        if (
-            box.Top < 0
-            || box.Left < 0
-            || box.Bottom > height
-            || box.Right > width
-            || box.Bottom < box.Top
-            || box.Right < box.Left
-        )
-            throw new ArgumentException($"{box} does not lie inside images of {height} x {width}.", nameof(box));
+        double lambda = box.ShareOutside(height, width);
         using var scope = NewDisposeScope();
         var mixed = images.clone();
         if (box.Area > 0)
@@ -77,7 +104,6 @@ public static class ImageMixing
                 .narrow(2, box.Top, box.Bottom - box.Top)
                 .narrow(3, box.Left, box.Right - box.Left)
                 .copy_(images.flip(0).narrow(2, box.Top, box.Bottom - box.Top).narrow(3, box.Left, box.Right - box.Left));
-        double lambda = 1 - box.Area / (double)(height * width);
         return (mixed.MoveToOuterDisposeScope(), Mixed(images, labels, classes, lambda, smoothing).MoveToOuterDisposeScope());
     }
 
@@ -117,17 +143,9 @@ public static class ImageMixing
     public static PixelBox DrawBox(Random random, double lambda, int height, int width)
     {
         ArgumentNullException.ThrowIfNull(random);
-        double side = Math.Sqrt(1 - lambda);
-        int tall = (int)(height * side),
-            wide = (int)(width * side),
-            y = random.Next(height),
+        int y = random.Next(height),
             x = random.Next(width);
-        return new(
-            Math.Clamp(y - tall / 2, 0, height),
-            Math.Clamp(y + tall / 2, 0, height),
-            Math.Clamp(x - wide / 2, 0, width),
-            Math.Clamp(x + wide / 2, 0, width)
-        );
+        return PixelBox.Around(lambda, y, x, height, width);
     }
 
     /// <summary>One-hot targets smoothed over all classes: 1 - s + s/V and s/V.</summary>
@@ -148,7 +166,7 @@ public static class ImageMixing
         ).MoveToOuterDisposeScope();
     }
 
-    private const double MixupShape = 0.8;
+    internal const double MixupShape = 0.8;
 
     private static Tensor Mixed(Tensor images, Tensor labels, int classes, double lambda, double smoothing)
     {
@@ -160,7 +178,7 @@ public static class ImageMixing
     }
 
     // Jöhnk's method for Beta(a, a): powers of two uniform draws, kept when their sum is at most 1.
-    private static double Beta(Random random, double shape)
+    internal static double Beta(Random random, double shape)
     {
         while (true)
         {
