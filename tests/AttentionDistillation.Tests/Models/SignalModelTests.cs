@@ -37,7 +37,16 @@ public class SignalModelTests
         nn.functional.cross_entropy(scores, tensor(new long[] { 0, 1, 2 })).backward();
         foreach (var (name, parameter) in model.named_parameters())
             Assert.True(parameter.grad is not null, $"no gradient reached {name}");
-        Assert.Equal(64, model.call(signals, null).numel() + 40);
+        model.eval();
+        var features = new ForwardTrace(TraceRequest.Features([.. model.Capabilities.Features]), model.Capabilities);
+        Check.Close(model.call(signals, null), model.call(signals, features), 1e-6);
+        if (psca == SpatialChannelAttention.Gate)
+            {
+                Assert.Equal([3, 64], features.Feature(ClstModel.ChannelGate).shape);
+                Assert.Equal([3, 32], features.Feature(ClstModel.PositionGate).shape);
+            }
+        if (psca == SpatialChannelAttention.Dual)
+            Check.Close(ones(3, 4, 16), features.Feature(ClstModel.ChannelAttention).sum([-1L]), 1e-5);
     }
 
     [Fact]

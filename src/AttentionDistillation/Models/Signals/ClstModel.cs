@@ -17,6 +17,15 @@ namespace AttentionDistillation.Models.Signals;
 /// </remarks>
 public sealed class ClstModel : SignalModel
 {
+    /// <summary>The last block's channel gate [B, C]; with <see cref="SpatialChannelAttention.Gate"/> alone.</summary>
+    public const string ChannelGate = "channel_gate";
+
+    /// <summary>The last block's position gate [B, l]; with <see cref="SpatialChannelAttention.Gate"/> alone.</summary>
+    public const string PositionGate = "position_gate";
+
+    /// <summary>The last block's map of channels [B, H, d, d]; with <see cref="SpatialChannelAttention.Dual"/> alone.</summary>
+    public const string ChannelAttention = "channel_attention";
+
     private readonly ModuleList<SequenceConvolutionNorm> embeddings;
     private readonly ModuleList<ClstBlock> blocks;
     private readonly LayerNorm norm;
@@ -64,7 +73,8 @@ public sealed class ClstModel : SignalModel
                 trace?.RecordHidden(block, tokens.alias());
                 if (trace is { RunsToTheEnd: false } && block > trace.LastLayerNeeded)
                     return Nothing(signals);
-                tokens = blocks[block].call(tokens, trace);
+                bool isLast = block == blocks.Count - 1 && trace?.RunsToTheEnd == true;
+                tokens = isLast ? blocks[block].Run(tokens, trace, isLast) : blocks[block].call(tokens, trace);
                 if (trace?.StopsAfterAttentionInputs(block) == true)
                     return Nothing(signals);
             }
@@ -82,7 +92,13 @@ public sealed class ClstModel : SignalModel
     {
         ArgumentNullException.ThrowIfNull(config);
         config.Validate();
-        return new TraceCapabilities(nameof(ClstModel), config.Blocks.Sum(), PooledFeatures);
+        string[] features = config.Psca switch
+        {
+            SpatialChannelAttention.Gate => [PooledFeatures, ChannelGate, PositionGate],
+            SpatialChannelAttention.Dual => [PooledFeatures, ChannelAttention],
+            _ => [PooledFeatures],
+        };
+        return new TraceCapabilities(nameof(ClstModel), config.Blocks.Sum(), features);
     }
 }
 
@@ -122,7 +138,10 @@ internal sealed class ClstBlock : nn.Module<Tensor, ForwardTrace?, Tensor>
         RegisterComponents();
     }
 
-    public override Tensor forward(Tensor tokens, ForwardTrace? trace)
+    public override Tensor forward(Tensor tokens, ForwardTrace? trace) => Run(tokens, trace, isLast: false);
+
+    /// <summary>[B, l, C] to [B, l, C]; empty ([0]) when the trace stops after the attention inputs.</summary>
+    public Tensor Run(Tensor tokens, ForwardTrace? trace, bool isLast)
     {
         using var scope = NewDisposeScope();
         var normalised = attentionNorm.call(tokens);
@@ -133,10 +152,33 @@ internal sealed class ClstBlock : nn.Module<Tensor, ForwardTrace?, Tensor>
             trace.Attention(layer).MoveToOuterDisposeScope();
         if (trace?.StopsAfterAttentionInputs(layer) == true)
             return attended.MoveToOuterDisposeScope();
-        var middle = tokens + (gate is null ? attended : gate.call(attended));
-        if (dual is not null)
+        // What nobody wants recorded goes through the layers' own calls, which those who watch layers see.
+        if (gate is not null && Wants(ClstModel.ChannelGate, ClstModel.PositionGate))
+        {
+            var (gated, channel, position) = gate.Apply(attended);
+            attended = gated;
+            Record(ClstModel.ChannelGate, channel);
+            Record(ClstModel.PositionGate, position);
+        }
+        else if (gate is not null)
+            attended = gate.call(attended);
+        var middle = tokens + attended;
+        if (dual is not null && Wants(ClstModel.ChannelAttention))
+        {
+            var (mixed, channels) = dual.Apply(dualNorm!.call(middle));
+            middle += mixed;
+            Record(ClstModel.ChannelAttention, channels);
+        }
+        else if (dual is not null)
             middle += dual.call(dualNorm!.call(middle));
         return (middle + feedForward.call(feedForwardNorm.call(middle))).MoveToOuterDisposeScope();
+
+        bool Wants(params string[] names) => isLast && names.Any(name => trace?.WantsFeature(name) == true);
+        void Record(string name, Tensor value)
+        {
+            if (Wants(name))
+                trace!.RecordFeature(name, value.MoveToOuterDisposeScope());
+        }
     }
 }
 
@@ -163,8 +205,13 @@ internal sealed class SpatialChannelGate : nn.Module<Tensor, Tensor>, IOwnProduc
     public override Tensor forward(Tensor tokens)
     {
         using var scope = NewDisposeScope();
-        var (output, _, _) = GateAttention.Apply(tokens.transpose(1, 2), reduce.weight!, expand.weight!, spatial);
-        return output.transpose(1, 2).MoveToOuterDisposeScope();
+        return Apply(tokens).Output.MoveToOuterDisposeScope();
+    }
+
+    public (Tensor Output, Tensor Channel, Tensor Position) Apply(Tensor tokens)
+    {
+        var (output, channel, position) = GateAttention.Apply(tokens.transpose(1, 2), reduce.weight!, expand.weight!, spatial);
+        return (output.transpose(1, 2), channel, position);
     }
 }
 
@@ -199,7 +246,12 @@ internal sealed class DualAttentionLayer : nn.Module<Tensor, Tensor>, IOwnProduc
     public override Tensor forward(Tensor tokens)
     {
         using var scope = NewDisposeScope();
-        var (mixed, _, _) = DualAttention.Apply(
+        return Apply(tokens).Output.MoveToOuterDisposeScope();
+    }
+
+    public (Tensor Output, Tensor Channels) Apply(Tensor tokens)
+    {
+        var (mixed, _, channels) = DualAttention.Apply(
             tokens,
             query.weight!,
             key.weight!,
@@ -208,6 +260,6 @@ internal sealed class DualAttentionLayer : nn.Module<Tensor, Tensor>, IOwnProduc
             output.bias,
             heads
         );
-        return mixed.MoveToOuterDisposeScope();
+        return (mixed, channels);
     }
 }
