@@ -26,7 +26,10 @@ public class ClstTests
         Clst.Loss(teacher, student, labels).Total.backward();
         Assert.True(teacher.grad is null);
         Assert.NotNull(student.grad);
-        Assert.Contains("0 to 1", Assert.Throws<ArgumentException>(() => Clst.Loss(teacher, student, labels, alpha: 1.5)).Message);
+        Assert.Contains(
+            "0 to 1",
+            Assert.Throws<ArgumentException>(() => Clst.Loss(teacher, student, labels, alpha: 1.5)).Message
+        );
         Assert.Throws<ArgumentException>(() => Clst.Loss(teacher, student[..4], labels));
     }
 }

@@ -41,10 +41,10 @@ public class SignalModelTests
         var features = new ForwardTrace(TraceRequest.Features([.. model.Capabilities.Features]), model.Capabilities);
         Check.Close(model.call(signals, null), model.call(signals, features), 1e-6);
         if (psca == SpatialChannelAttention.Gate)
-            {
-                Assert.Equal([3, 64], features.Feature(ClstModel.ChannelGate).shape);
-                Assert.Equal([3, 32], features.Feature(ClstModel.PositionGate).shape);
-            }
+        {
+            Assert.Equal([3, 64], features.Feature(ClstModel.ChannelGate).shape);
+            Assert.Equal([3, 32], features.Feature(ClstModel.PositionGate).shape);
+        }
         if (psca == SpatialChannelAttention.Dual)
             Check.Close(ones(3, 4, 16), features.Feature(ClstModel.ChannelAttention).sum([-1L]), 1e-5);
     }

@@ -38,7 +38,9 @@ public static class CaptionFiles
                     $"'{path}', line {number} needs the texts 'sample' and 'text', for example {{\"sample\": \"ca9a282c9e77460f8360f564131a8af5\", \"text\": \"the red cyclist stops\"}}."
                 );
             if (!captions.TryAdd(sample, text))
-                throw new InvalidDataException($"'{path}', line {number}: sample '{sample}' has a caption already. Keep one a sample.");
+                throw new InvalidDataException(
+                    $"'{path}', line {number}: sample '{sample}' has a caption already. Keep one a sample."
+                );
         }
         return captions;
     }

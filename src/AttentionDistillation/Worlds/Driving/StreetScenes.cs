@@ -166,7 +166,12 @@ public sealed class StreetScenes
                 second = random.NextDouble();
             var path = crosses
                 ? Crossing((agent == going) == goesNear ? near : far, late, side, speed)
-                : (X: OwnX + side * (4 + 9 * first), Y: 3 + 17 * second, VelocityX: side * 0.3 * speed, VelocityY: (first - 0.5) * 2 * speed);
+                : (
+                    X: OwnX + side * (4 + 9 * first),
+                    Y: 3 + 17 * second,
+                    VelocityX: side * 0.3 * speed,
+                    VelocityY: (first - 0.5) * 2 * speed
+                );
             scene.Place(agent, path.X, path.Y, path.VelocityX, path.VelocityY, stays: agent == yielding);
         }
         scene.Count = count;
@@ -190,7 +195,11 @@ public sealed class StreetScenes
             var (velocityX, velocityY) = random.NextNormals();
             scene.Measure(agent, noise * x, noise * y, noise / 4 * velocityX, noise / 4 * velocityY);
         }
-        ScenePainter.Paint(scene, Options.PixelNoise * (difficulty == SceneDifficulty.Night ? Options.Degradation : 1), ref random);
+        ScenePainter.Paint(
+            scene,
+            Options.PixelNoise * (difficulty == SceneDifficulty.Night ? Options.Degradation : 1),
+            ref random
+        );
         return scene;
     }
 
