@@ -31,7 +31,7 @@ public sealed record SceneOutput(
 /// </summary>
 /// <remarks>
 /// In the spirit of OmniScene's stack (arXiv 2509.19973), of which no size was seen (†). A query knows where its measured place would lie in each camera, by the
-/// same sines and cosines that mark the patches' columns, as sparse detectors project reference points.
+/// same sines and cosines that mark the patches' columns, as sparse detectors project reference points. Gates start as zero: all modalities count alike.
 /// </remarks>
 public sealed class SceneModel : nn.Module
 {
@@ -43,6 +43,7 @@ public sealed class SceneModel : nn.Module
     private readonly PreNormLayer after;
     private readonly PatchEmbedding? patches;
     private readonly Linear? patchPlaces;
+    private readonly Linear? queryPlaces;
     private readonly ModuleList<PreNormLayer> vision;
     private readonly ConditionLayerList visualQueries;
     private readonly Embedding? words;
@@ -93,6 +94,7 @@ public sealed class SceneModel : nn.Module
         {
             patches = new PatchEmbedding(3, width, config.Patch, layers, 1 / Math.Sqrt(width));
             patchPlaces = layers.Linear((cameras + 1) * 2 * Frequencies, width);
+            queryPlaces = layers.Linear(cameras * 2 * Frequencies, width, hasBias: false);
         }
         visualQueries = new(HasVision ? config.Levels : 0, width, config.Heads, layers);
         if (HasText)
@@ -107,7 +109,7 @@ public sealed class SceneModel : nn.Module
         gates = new ModuleList<Linear>([
             .. Enumerable
                 .Range(0, isGated ? config.Levels : 0)
-                .Select(_ => layers.Linear(HierarchicalFusion.Streams * width, HierarchicalFusion.Streams)),
+                .Select(_ => layers.ZeroLinear(HierarchicalFusion.Streams * width, HierarchicalFusion.Streams)),
         ]);
         mixes = new ModuleList<Linear>([.. Enumerable.Range(0, config.Levels).Select(_ => layers.Linear(width, width))]);
         join = config.Fusion switch
@@ -148,9 +150,11 @@ public sealed class SceneModel : nn.Module
         Shapes.RequireExact(views, [batch, Config.CameraYaws.Count, 3, Config.View.Height, Config.View.Width]);
         Shapes.RequireExact(valid, geometry.shape[..2]);
         Shapes.RequireExact(caption, [batch, Config.CaptionLength]);
-        var current = before.call(geometryOut.Project(nn.functional.gelu(geometryIn.Project(Places(geometry)))), valid, null);
+        var places = Places(geometry);
+        var current = before.call(geometryOut.Project(nn.functional.gelu(geometryIn.Project(places))), valid, null);
         var heard = caption.ne(0);
         Tensor? seen = HasVision ? See(views) : null,
+            where = HasVision ? queryPlaces!.Project(places.narrow(-1, 5, places.size(-1) - 5)) : null,
             read = HasText ? Read(caption, heard, wordPlaces!) : null;
         var present = stack(
             [
@@ -163,8 +167,8 @@ public sealed class SceneModel : nn.Module
         var (shares, visual, textual) = (new List<Tensor>(), new List<AttentionState>(), new List<AttentionState>());
         for (int level = 0; level < Config.Levels; level++)
         {
-            Tensor? ofVision = seen is null ? null : visualQueries.Ask(level, current, seen, null, visual),
-                ofText = read is null ? null : textQueries.Ask(level, current, read, heard, textual);
+            Tensor? ofVision = seen is null ? null : visualQueries.Ask(level, current, where, seen, null, visual),
+                ofText = read is null ? null : textQueries.Ask(level, current, null, read, heard, textual);
             if (Config.Fusion == SceneFusion.Gated)
             {
                 var found = HierarchicalFusion.Level(
@@ -239,14 +243,10 @@ public sealed class SceneModel : nn.Module
             ];
             all.Add(cat(parts, -1).reshape(1, rows * columns, -1));
         }
-        var places = patchPlaces!.Project(cat([.. all], 0)); // [cameras, patches, C]
-        var hidden = (tokens.view(batch, cameras, rows * columns, -1) + places.unsqueeze(0)).reshape(
-            batch * cameras,
-            rows * columns,
-            -1
-        );
-        hidden = LayerStack.Run(vision, hidden, null, null);
-        return hidden.reshape(batch, cameras * rows * columns, -1);
+        var places = patchPlaces!.Project(cat([.. all], 0)).unsqueeze(0); // [1, cameras, patches, C]
+        var hidden = (tokens.view(batch, cameras, rows * columns, -1) + places).reshape(batch * cameras, rows * columns, -1);
+        hidden = LayerStack.Run(vision, hidden, null, null).view(batch, cameras, rows * columns, -1);
+        return (hidden + places).reshape(batch, cameras * rows * columns, -1);
     }
 
     // Measured numbers, the distance, and for each camera the waves of the column where the place would be seen (zero outside of its view).
@@ -305,7 +305,7 @@ public sealed class SceneModel : nn.Module
             RegisterComponents();
         }
 
-        public Tensor Ask(int level, Tensor current, Tensor tokens, Tensor? mask, List<AttentionState> states)
+        public Tensor Ask(int level, Tensor current, Tensor? places, Tensor tokens, Tensor? mask, List<AttentionState> states)
         {
             var weights = new ConditionWeights(
                 (norms[level].weight!, norms[level].bias!),
@@ -314,7 +314,8 @@ public sealed class SceneModel : nn.Module
                 values[level].weight!,
                 (outputs[level].weight!, outputs[level].bias!)
             );
-            var state = ConditionAggregation.State(current, tokens, mask, weights, heads);
+            // The place joins the query alone, not the stream, as in DETR.
+            var state = ConditionAggregation.State(places is null ? current : current + places, tokens, mask, weights, heads);
             states.Add(state);
             return ConditionAggregation.Apply(current, state, weights.Output);
         }

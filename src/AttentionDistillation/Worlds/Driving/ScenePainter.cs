@@ -35,7 +35,7 @@ internal static class ScenePainter
             for (int row = 0; row < Height; row++)
                 // Sky over road.
                 picture.Slice((channel * Height + row) * Width, Width).Fill(row < 5 ? 0.45f : 0.3f);
-            for (int clutter = 0; clutter < 3; clutter++)
+            for (int clutter = 0; clutter < 2; clutter++)
             {
                 int x = random.NextInt(Width),
                     y = 2 + random.NextInt(Height - 4),
@@ -68,7 +68,7 @@ internal static class ScenePainter
         return (
             (angle / HalfAngle + 1) / 2 * (Width - 1),
             5 + Math.Min(8, 24 / Math.Max(distance, 3)),
-            Math.Clamp(22 / Math.Max(distance, 2), 1.4, 5)
+            Math.Clamp(32 / Math.Max(distance, 2), 2, 6)
         );
     }
 
