@@ -199,8 +199,8 @@ public sealed partial class ModelSummary : IHtmlValue
     {
         yield return (name, module);
         foreach (var (child, below) in module.named_children())
-            foreach (var row in Tree(name.Length == 0 ? child : $"{name}.{child}", below))
-                yield return row;
+        foreach (var row in Tree(name.Length == 0 ? child : $"{name}.{child}", below))
+            yield return row;
     }
 
     private static IEnumerable<SummaryRow> RowsOf((string Name, nn.Module Module)[] modules, long[] own, string?[] outputs)

@@ -94,10 +94,10 @@ public static class GatheredAttention
         long[] places = new long[blocksOf.Count * longest];
         Array.Fill(places, -1);
         for (int row = 0; row < blocksOf.Count; row++)
-            for (int number = 0; number < blocksOf[row].Count; number++)
-                if (blocksOf[row][number] >= 0)
-                    for (long inner = 0; inner < block; inner++)
-                        places[row * longest + number * block + inner] = blocksOf[row][number] * block + inner;
+        for (int number = 0; number < blocksOf[row].Count; number++)
+            if (blocksOf[row][number] >= 0)
+                for (long inner = 0; inner < block; inner++)
+                    places[row * longest + number * block + inner] = blocksOf[row][number] * block + inner;
         return tensor(places, [blocksOf.Count, longest], device: device);
     }
 }

@@ -62,11 +62,11 @@ internal static class HeadGrid
         double width = (double)Side / keys,
             height = (double)Side / queries;
         for (int query = 0; query < queries; query++)
-            for (int key = 0; key < keys; key++)
-                if (map[query * keys + key] / most is var share && share > 0.01f)
-                    svg.Append(
-                        CultureInfo.InvariantCulture,
-                        $"<rect x=\"{left + key * width:0.#}\" y=\"{top + Label + query * height:0.#}\" width=\"{width:0.#}\" height=\"{height:0.#}\" fill=\"#1b3a5c\" fill-opacity=\"{share:0.##}\"/>"
-                    );
+        for (int key = 0; key < keys; key++)
+            if (map[query * keys + key] / most is var share && share > 0.01f)
+                svg.Append(
+                    CultureInfo.InvariantCulture,
+                    $"<rect x=\"{left + key * width:0.#}\" y=\"{top + Label + query * height:0.#}\" width=\"{width:0.#}\" height=\"{height:0.#}\" fill=\"#1b3a5c\" fill-opacity=\"{share:0.##}\"/>"
+                );
     }
 }

@@ -167,8 +167,8 @@ public sealed class LsgAttention : IAttentionForm
                 lists[row, at++] = place < 1 || place >= blocks * block ? -1 : place;
             foreach (long start in new[] { row - 1 - factor, row + 2 })
                 for (long other = start; other < start + factor; other++)
-                    for (long number = 0; number < sparse; number++)
-                        lists[row, at++] = other < 0 || other >= blocks ? -1 : blocks * block + other * sparse + number;
+                for (long number = 0; number < sparse; number++)
+                    lists[row, at++] = other < 0 || other >= blocks ? -1 : blocks * block + other * sparse + number;
         }
         return lists;
     }

@@ -159,8 +159,7 @@ public static class ModularAttention
         if (logKernel is not null)
             Shapes.RequireExact(logKernel, [receivers.size(1), senders.size(1)]);
         using var scope = NewDisposeScope();
-        Tensor Norm(Tensor states) =>
-            nn.functional.layer_norm(states, [width], weights.Norm.Weight, weights.Norm.Bias, Epsilon);
+        Tensor Norm(Tensor states) => nn.functional.layer_norm(states, [width], weights.Norm.Weight, weights.Norm.Bias, Epsilon);
         var asking = Norm(receivers);
         var answering = ReferenceEquals(receivers, senders) ? asking : Norm(senders);
         Tensor Heads(Tensor states, Tensor codes, (Tensor Scale, Tensor Weight) part) =>

@@ -50,8 +50,8 @@ public static class PositionOffsets
         long places = grid.Area;
         var index = new long[places * places];
         for (long query = 0; query < places; query++)
-            for (long key = 0; key < places; key++)
-                index[query * places + key] = number((query / grid.Width, query % grid.Width), (key / grid.Width, key % grid.Width));
+        for (long key = 0; key < places; key++)
+            index[query * places + key] = number((query / grid.Width, query % grid.Width), (key / grid.Width, key % grid.Width));
         return index;
     }
 }

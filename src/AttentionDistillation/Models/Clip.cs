@@ -52,8 +52,7 @@ public sealed class ClipModel : nn.Module<Tensor, Tensor, Tensor?, ForwardTrace?
             config,
             new SeededLayers(seed, ClipInitialisation.Drawn(config.Text)),
             new SeededLayers(Seeds.Derive(seed, "vision tower"), ClipInitialisation.Drawn(config.Vision))
-        )
-    { }
+        ) { }
 
     internal ClipModel(ClipConfig config, SeededLayers layers)
         : this(config, layers, layers) { }

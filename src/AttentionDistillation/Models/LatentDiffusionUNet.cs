@@ -353,14 +353,14 @@ public sealed class LatentDiffusionUNet : nn.Module<Tensor, Tensor, UNetConditio
                 )
             );
         foreach (var stage in stages)
-            foreach (var (transformer, number) in stage.Transformers.Select((transformer, number) => (transformer, number)))
-                foreach (var (block, depth) in transformer.Blocks.Select((block, depth) => (block, depth)))
-                    foreach (var attention in block.Attentions)
-                    {
-                        string name =
-                            $"{stage.Name}.attentions.{number}.transformer_blocks.{depth}.{(attention.IsCross ? "attn2" : "attn1")}";
-                        yield return new AttentionPlace(attention.Layer, name, stage.Reduction, attention);
-                    }
+        foreach (var (transformer, number) in stage.Transformers.Select((transformer, number) => (transformer, number)))
+        foreach (var (block, depth) in transformer.Blocks.Select((block, depth) => (block, depth)))
+        foreach (var attention in block.Attentions)
+        {
+            string name =
+                $"{stage.Name}.attentions.{number}.transformer_blocks.{depth}.{(attention.IsCross ? "attn2" : "attn1")}";
+            yield return new AttentionPlace(attention.Layer, name, stage.Reduction, attention);
+        }
     }
 
     /// <summary>Whether a pass that nobody wants the output of has recorded everything.</summary>

@@ -38,7 +38,11 @@ public class FeatureSimilarityTests
         var (k, l) = (Gram(x), Gram(y));
         double wanted = ((k * l).sum() / (k.square().sum() * l.square().sum()).sqrt()).item<double>();
         Assert.Equal(wanted, FeatureSimilarity.LinearCka(x, y), 1e-10);
-        Assert.Equal(0, FeatureSimilarity.LinearCka(tensor(new[] { 1.0, -1, 1, -1 }, [4, 1]), tensor(new[] { 1.0, 1, -1, -1 }, [4, 1])), 1e-12);
+        Assert.Equal(
+            0,
+            FeatureSimilarity.LinearCka(tensor(new[] { 1.0, -1, 1, -1 }, [4, 1]), tensor(new[] { 1.0, 1, -1, -1 }, [4, 1])),
+            1e-12
+        );
     }
 
     [Fact]

@@ -89,14 +89,25 @@ public class M2mKdHybridsTests
         // A circuit's read-out reads with latents that belong to the circuit as a whole, which a module's training leaves alone.
         Assert.All(
             ((nn.Module)student).named_parameters(),
-            pair => Assert.True(mine.Contains(pair.parameter.Handle) || pair.parameter.grad is null || pair.name.StartsWith("output", StringComparison.Ordinal), pair.name)
+            pair =>
+                Assert.True(
+                    mine.Contains(pair.parameter.Handle)
+                        || pair.parameter.grad is null
+                        || pair.name.StartsWith("output", StringComparison.Ordinal),
+                    pair.name
+                )
         );
         Assert.All(meta.parameters().Concat(teacher.parameters()), parameter => Assert.Null(parameter.grad));
 
         using var trainer = new Trainer(
             module,
             _ => hybrids.Distil(images, targets, teacher, student, index),
-            new TrainingOptions { Steps = 3, LearningRate = 0.01, Seed = 1 }
+            new TrainingOptions
+            {
+                Steps = 3,
+                LearningRate = 0.01,
+                Seed = 1,
+            }
         );
         trainer.Run(new OneBatch());
         var after = meta.parameters().Concat(teacher.parameters()).ToArray();
@@ -120,7 +131,9 @@ public class M2mKdHybridsTests
                 foreach (var (name, parameter) in teacher.ModuleAt(other).named_parameters())
                     // The hybrid ends in the meta model's head, so the teacher's own is not reached.
                     Assert.Equal(
-                        other == index && !name.StartsWith("norm", StringComparison.Ordinal) && !name.StartsWith("classifier", StringComparison.Ordinal),
+                        other == index
+                            && !name.StartsWith("norm", StringComparison.Ordinal)
+                            && !name.StartsWith("classifier", StringComparison.Ordinal),
                         parameter.grad is { } gradient && gradient.abs().sum().item<float>() > 0
                     );
         }
@@ -152,11 +165,7 @@ public class M2mKdHybridsTests
         var student = new ModularVit(Small, 5);
         var assembled = student.Assemble();
         Assert.Null(assembled.StitchWidth);
-        Check.Close(
-            student.Head(student.Body(2, student.Body(1, student.Body(0, images)))),
-            assembled.call(images, null),
-            1e-5
-        );
+        Check.Close(student.Head(student.Body(2, student.Body(1, student.Body(0, images)))), assembled.call(images, null), 1e-5);
         var kept = student.Assemble(keepsStitches: true);
         var throughStitches = student.InHybrid(2, student.InHybrid(1, student.InHybrid(0, images)));
         Check.Close(throughStitches, kept.call(images, null), 1e-5);
@@ -233,9 +242,7 @@ public class M2mKdHybridsTests
         var first = new ForwardTrace(TraceRequest.Attention(0), model.Capabilities, wantsOutput: false);
         model.call(images, first);
         Check.Close(trace.Attention(0).Probabilities(), first.Attention(0).Probabilities(), 1e-6);
-        Assert.Throws<ArgumentException>(() =>
-            new ForwardTrace(TraceRequest.Features(choices), Meta().Capabilities)
-        );
+        Assert.Throws<ArgumentException>(() => new ForwardTrace(TraceRequest.Features(choices), Meta().Capabilities));
     }
 
     [Fact]

@@ -102,7 +102,7 @@ public sealed class Circuit
     {
         var left = chosen.ToHashSet();
         var alive = Enumerable.Repeat(true, graph.Sources).ToArray();
-        for (bool changed = true; changed;)
+        for (bool changed = true; changed; )
         {
             changed = false;
             var senders = left.Select(edge => edge.From).ToHashSet();

@@ -67,8 +67,8 @@ public sealed record CircuitGraph(int Layers, int Heads)
     {
         var real = new bool[Sources * Destinations];
         for (int to = 0; to < Destinations; to++)
-            for (int from = 0; from < ParentsOf(to); from++)
-                real[from * Destinations + to] = true;
+        for (int from = 0; from < ParentsOf(to); from++)
+            real[from * Destinations + to] = true;
         return tensor(real).view(Sources, Destinations);
     }
 

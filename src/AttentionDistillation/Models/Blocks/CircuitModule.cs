@@ -112,15 +112,7 @@ public sealed class CircuitModule : nn.Module
             LayerScale = attentionScale,
             Gain = gain,
         };
-        var (states, state) = ModularAttention.Attend(
-            receivers,
-            receiverCodes,
-            senders,
-            senderCodes,
-            weights,
-            heads,
-            logKernel
-        );
+        var (states, state) = ModularAttention.Attend(receivers, receiverCodes, senders, senderCodes, weights, heads, logKernel);
         Tensor Modulated(Tensor x, Linear scale, Linear layer) =>
             ModularAttention.CodeModulatedLinear(x, receiverCodes, scale.weight!, layer.weight!, layer.bias, gain);
         var parts = Modulated(feedForwardNorm.call(states), innerScale, inner).chunk(2, -1);

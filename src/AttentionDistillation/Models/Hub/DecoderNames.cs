@@ -54,8 +54,8 @@ internal sealed partial record DecoderNames(
                 yield return ($"{name}.bias", bias);
         }
         foreach (var (norm, name) in NormsOf(model))
-            foreach (var (parameterName, parameter) in norm.named_parameters())
-                yield return ($"{name}.{parameterName}", parameter);
+        foreach (var (parameterName, parameter) in norm.named_parameters())
+            yield return ($"{name}.{parameterName}", parameter);
     }
 
     /// <summary>The projections of a decoder's layers by their names, without the prefix.</summary>
@@ -78,8 +78,8 @@ internal sealed partial record DecoderNames(
                 (FeedForward, outer),
             ];
             foreach (var (block, linear) in blocks)
-                foreach (string projection in linear.Names)
-                    yield return ($"{place}.{block}.{projection}", linear, projection);
+            foreach (string projection in linear.Names)
+                yield return ($"{place}.{block}.{projection}", linear, projection);
         }
     }
 

@@ -133,7 +133,7 @@ internal sealed class FileFetch(HubConnection hub, DownloadOptions options, stri
         {
             var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1, useAsync: true);
             await using (stream.ConfigureAwait(false))
-                for (int count; (count = await stream.ReadAsync(buffer, cancel).ConfigureAwait(false)) > 0;)
+                for (int count; (count = await stream.ReadAsync(buffer, cancel).ConfigureAwait(false)) > 0; )
                     hash.AppendData(buffer, 0, count);
         }
         finally
