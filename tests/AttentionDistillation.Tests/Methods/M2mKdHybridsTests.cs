@@ -299,6 +299,34 @@ public class M2mKdHybridsTests
         Check.Gradients(at => Route(at, true).Output.square().sum(), inputs, 1e-5);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void StagesLeaveNothingBehind(bool circuit)
+    {
+        var (images, targets) = Data();
+        var (teacher, student) = (Teacher(), Student(circuit));
+        var hybrids = new M2mKdHybrids(Meta());
+        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        for (int index = 0; index < 3; index++)
+        {
+            foreach (var (_, value, _) in hybrids.Distil(images, targets, teacher, student, index).Terms)
+                value.Dispose();
+            foreach (var (_, value, _) in hybrids.Incubate(images, targets, teacher, index).Terms)
+                value.Dispose();
+        }
+        ((ImageModel)student).call(images, null).Dispose();
+        if (student is NeuralAttentiveCircuit drawn)
+        {
+            var draws = drawn.Draw(5, 1);
+            drawn.Sampled(images, draws).Dispose();
+            draws.Gumbel.Dispose();
+            foreach (var edges in draws.Edges)
+                edges.Dispose();
+        }
+        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+    }
+
     private sealed class OneBatch : IBatchSource
     {
         public Batch BatchAt(long step) => new() { ["x"] = zeros(1).DetachFromDisposeScope() };
