@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace AttentionDistillation.Attention;
 
-/// <summary>Weights of one <see cref="ModularAttention.Attend"/>. Matrices are [output, input].</summary>
+/// <summary>Weights of one <see cref="ModularAttention.Attend(Tensor, Tensor, ModularAttentionWeights, long, Tensor)"/>. Matrices are [output, input].</summary>
 public sealed record ModularAttentionWeights
 {
     /// <summary>The layer norm before, weight and bias, shared by receivers and senders, [C].</summary>
@@ -126,31 +126,63 @@ public static class ModularAttention
         ModularAttentionWeights weights,
         long heads,
         Tensor? logKernel
+    ) => Attend(states, codes, states, codes, weights, heads, logKernel);
+
+    /// <summary>The same between two sets of modules: receivers ask, senders answer. Where both are one set it is attention among them.</summary>
+    /// <param name="receivers">[B, n, C].</param>
+    /// <param name="receiverCodes">[n, K]; they modulate queries and the exit.</param>
+    /// <param name="senders">[B, m, C].</param>
+    /// <param name="senderCodes">[m, K]; they modulate keys and values. Codes of zeros modulate nothing.</param>
+    /// <param name="weights">The weights.</param>
+    /// <param name="heads">H.</param>
+    /// <param name="logKernel">[n, m]; null for none.</param>
+    /// <returns>New states of the receivers [B, n, C], and the attention call.</returns>
+    /// <exception cref="ArgumentException">Shapes do not fit, or the heads do not divide C.</exception>
+    public static (Tensor States, AttentionState State) Attend(
+        Tensor receivers,
+        Tensor receiverCodes,
+        Tensor senders,
+        Tensor senderCodes,
+        ModularAttentionWeights weights,
+        long heads,
+        Tensor? logKernel
     )
     {
         ArgumentNullException.ThrowIfNull(weights);
-        Shapes.Require(states, "[B, n, C]");
-        long width = states.size(2);
+        Shapes.Require(receivers, "[B, n, C]");
+        long width = receivers.size(2);
+        Shapes.RequireExact(senders, [receivers.size(0), -1, width]);
         if (heads < 1 || width % heads != 0)
             throw new ArgumentException(
                 $"The number of heads must divide the width, but there are {heads} heads and the width is {width}."
             );
+        if (logKernel is not null)
+            Shapes.RequireExact(logKernel, [receivers.size(1), senders.size(1)]);
         using var scope = NewDisposeScope();
-        var normalised = nn.functional.layer_norm(states, [width], weights.Norm.Weight, weights.Norm.Bias, Epsilon);
-        Tensor Heads((Tensor Scale, Tensor Weight) part) =>
-            CodeModulatedLinear(normalised, codes, part.Scale, part.Weight, null, weights.Gain)
+        Tensor Norm(Tensor states) => nn.functional.layer_norm(states, [width], weights.Norm.Weight, weights.Norm.Bias, Epsilon);
+        var asking = Norm(receivers);
+        var answering = ReferenceEquals(receivers, senders) ? asking : Norm(senders);
+        Tensor Heads(Tensor states, Tensor codes, (Tensor Scale, Tensor Weight) part) =>
+            CodeModulatedLinear(states, codes, part.Scale, part.Weight, null, weights.Gain)
                 .view(states.size(0), states.size(1), heads, -1)
                 .transpose(1, 2);
         var state = new AttentionState(
-            Heads(weights.Query),
-            Heads(weights.Key),
-            Heads(weights.Value),
+            Heads(asking, receiverCodes, weights.Query),
+            Heads(answering, senderCodes, weights.Key),
+            Heads(answering, senderCodes, weights.Value),
             mask: null,
             bias: logKernel?.unsqueeze(0).unsqueeze(0)
         );
         var mixed = matmul(state.Probabilities(), state.Value).transpose(1, 2).flatten(2);
-        var branch = CodeModulatedLinear(mixed, codes, weights.Exit.Scale, weights.Exit.Weight, weights.Exit.Bias, weights.Gain);
-        var next = states + branch * weights.LayerScale;
+        var branch = CodeModulatedLinear(
+            mixed,
+            receiverCodes,
+            weights.Exit.Scale,
+            weights.Exit.Weight,
+            weights.Exit.Bias,
+            weights.Gain
+        );
+        var next = receivers + branch * weights.LayerScale;
         BiasedAttention.MoveOut(state);
         return (next.MoveToOuterDisposeScope(), state);
     }

@@ -57,34 +57,25 @@ public static class M2mKd
             throw new ArgumentException(
                 $"Alpha must be from 0 to 1 and the temperature above 0, but they are {alpha} and {temperature}."
             );
-        using var scope = NewDisposeScope();
-        var labels = (target * nn.functional.log_softmax(student, -1)).sum(-1).mean().neg();
-        Tensor distil;
-        if (kind == ModuleDistillation.Hard)
-        {
-            distil = nn.functional.cross_entropy(student, teacher.detach().argmax(-1));
-        }
-        else
-        {
-            var wanted = nn.functional.log_softmax(teacher.detach() / temperature, -1);
-            var given = nn.functional.log_softmax(student / temperature, -1);
-            distil = (wanted.exp() * (wanted - given)).mean() * (temperature * temperature);
-        }
-        return new LossTerms()
-            .Add(Base, labels.MoveToOuterDisposeScope(), 1 - alpha)
-            .Add(Distil, distil.MoveToOuterDisposeScope(), alpha);
+        var labels = ClassBalance.SoftCrossEntropy(student, target);
+        var distil =
+            kind == ModuleDistillation.Hard
+                ? ClassBalance.CrossEntropy(student, teacher.detach().argmax(-1), null)
+                : Divergences.KlDivergence(
+                    teacher,
+                    student,
+                    null,
+                    new DivergenceOptions { Temperature = temperature, Reduction = DivergenceReduction.Elements }
+                );
+        return new LossTerms().Add(Base, labels, 1 - alpha).Add(Distil, distil, alpha);
     }
 
     /// <summary>Labels as distributions, with smoothing as PyTorch's cross-entropy has it.</summary>
     /// <param name="labels">int64 [n].</param>
     /// <param name="classes">C.</param>
     /// <param name="smoothing">Share spread evenly over all classes.</param>
-    public static Tensor Targets(Tensor labels, long classes, double smoothing = 0.0)
-    {
-        using var scope = NewDisposeScope();
-        var hot = nn.functional.one_hot(labels, classes).to(ScalarType.Float32);
-        return (hot * (1 - smoothing) + smoothing / classes).MoveToOuterDisposeScope();
-    }
+    public static Tensor Targets(Tensor labels, long classes, double smoothing = 0.0) =>
+        SoftLabels.Smoothed(labels, classes, smoothing);
 
     /// <summary>What enters module i: the meta layers before it, computed once and without gradient.</summary>
     /// <param name="input">What enters the meta model.</param>

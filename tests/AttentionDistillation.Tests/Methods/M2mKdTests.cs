@@ -159,6 +159,43 @@ public class M2mKdTests
     }
 
     [Fact]
+    public void ReceiversMayReadOtherSenders()
+    {
+        using var scope = NewDisposeScope();
+        var random = new RandomTensors(8);
+        (Tensor, Tensor) Part() => (random.Normal(6, 5), random.Normal(6, 6));
+        var weights = new ModularAttentionWeights
+        {
+            Norm = (random.Normal(6), random.Normal(6)),
+            Query = Part(),
+            Key = Part(),
+            Value = Part(),
+            Exit = (random.Normal(6, 5), random.Normal(6, 6), random.Normal(6)),
+            LayerScale = random.Normal(6),
+            Gain = tensor(0.1),
+        };
+        Tensor Read(Tensor receivers, Tensor codes, Tensor senders, Tensor theirs, Tensor? kernel = null) =>
+            ModularAttention.Attend(receivers, codes, senders, theirs, weights, 2, kernel).States;
+        var (receivers, codes) = (random.Normal(2, 3, 6), random.Normal(3, 5));
+        var (senders, theirs) = (random.Normal(2, 4, 6), random.Normal(4, 5));
+        Check.Gradients(at => Read(at[0], at[1], at[2], at[3]).square().sum(), [receivers, codes, senders, theirs], 1e-5);
+        // One set that reads itself is the other form; senders in another order say the same.
+        Check.Close(
+            ModularAttention.Attend(receivers, codes, weights, 2, null).States,
+            Read(receivers, codes, receivers.clone(), codes),
+            1e-12
+        );
+        var order = tensor(new long[] { 2, 0, 3, 1 });
+        Check.Close(
+            Read(receivers, codes, senders, theirs),
+            Read(receivers, codes, senders.index_select(1, order), theirs.index_select(0, order)),
+            1e-12
+        );
+        Assert.Throws<ArgumentException>(() => Read(receivers, codes, senders, theirs, zeros(3, 3, dtype: ScalarType.Float64)));
+        Assert.Throws<ArgumentException>(() => Read(receivers, codes, senders[..1], theirs));
+    }
+
+    [Fact]
     public void PoolingWeighsLatents()
     {
         var random = new RandomTensors(7);

@@ -19,6 +19,9 @@ public sealed record ExpertRouting(Tensor Output, Tensor Chosen, Tensor Gates, T
 /// <remarks>The naive gate of FastMoE (He et al., 2021), as V-MoE students of m2mKD (arXiv 2402.16918) use it. An expert is linear, GELU, linear.</remarks>
 public sealed class MixtureOfExperts : nn.Module<Tensor, Tensor>
 {
+    /// <summary>Experts that a GPU computes for every token.</summary>
+    public const int FewExperts = 8;
+
     private readonly Linear gate;
     private readonly Parameter innerWeight;
     private readonly Parameter innerBias;
@@ -68,7 +71,10 @@ public sealed class MixtureOfExperts : nn.Module<Tensor, Tensor>
     public ExpertRouting Route(Tensor tokens) =>
         Compute(tokens, gate.weight!, gate.bias, innerWeight, innerBias, outerWeight, outerBias, top);
 
-    /// <summary>The block under given weights: every expert computes its own tokens only.</summary>
+    /// <summary>
+    /// The block under given weights: every expert computes its own tokens only. On a GPU, where finding them waits for the device once an expert, few experts
+    /// (<see cref="FewExperts"/> or less) compute all tokens instead and what nobody asked for is weighted by 0: more operations, the same result.
+    /// </summary>
     /// <param name="tokens">[N, C].</param>
     /// <param name="gateWeight">[E, C].</param>
     /// <param name="gateBias">[E], or null.</param>
@@ -77,6 +83,7 @@ public sealed class MixtureOfExperts : nn.Module<Tensor, Tensor>
     /// <param name="outerWeight">[E, C, inner].</param>
     /// <param name="outerBias">[E, C].</param>
     /// <param name="top">Experts of a token.</param>
+    /// <param name="computesAll">Whether every expert computes every token; null decides by device and number of experts.</param>
     /// <exception cref="ArgumentException">Shapes do not fit, or there are too few experts.</exception>
     public static ExpertRouting Compute(
         Tensor tokens,
@@ -86,7 +93,8 @@ public sealed class MixtureOfExperts : nn.Module<Tensor, Tensor>
         Tensor innerBias,
         Tensor outerWeight,
         Tensor outerBias,
-        int top = 2
+        int top = 2,
+        bool? computesAll = null
     )
     {
         Shapes.Require(tokens, "[N, C]");
@@ -98,8 +106,31 @@ public sealed class MixtureOfExperts : nn.Module<Tensor, Tensor>
         using var scope = NewDisposeScope();
         var (kept, chosen) = nn.functional.linear(tokens, gateWeight, gateBias).topk(top, -1);
         var gates = nn.functional.softmax(kept, -1);
+        var output =
+            computesAll ?? (tokens.device_type == DeviceType.CUDA && experts <= FewExperts)
+                ? OfAll(tokens, chosen, gates, innerWeight, innerBias, outerWeight, outerBias)
+                : OfOwn(tokens, chosen, gates, innerWeight, innerBias, outerWeight, outerBias);
+        var load = nn.functional.one_hot(chosen, experts).sum([0L, 1L]);
+        return new ExpertRouting(
+            output.MoveToOuterDisposeScope(),
+            chosen.MoveToOuterDisposeScope(),
+            gates.MoveToOuterDisposeScope(),
+            load.MoveToOuterDisposeScope()
+        );
+    }
+
+    private static Tensor OfOwn(
+        Tensor tokens,
+        Tensor chosen,
+        Tensor gates,
+        Tensor innerWeight,
+        Tensor innerBias,
+        Tensor outerWeight,
+        Tensor outerBias
+    )
+    {
         var output = zeros(tokens.size(0), outerWeight.size(1), dtype: tokens.dtype, device: tokens.device);
-        for (long expert = 0; expert < experts; expert++)
+        for (long expert = 0; expert < innerWeight.size(0); expert++)
         {
             var mine = chosen.eq(expert).nonzero(); // [tokens of this expert, (token, rank)]
             if (mine.size(0) == 0)
@@ -112,13 +143,25 @@ public sealed class MixtureOfExperts : nn.Module<Tensor, Tensor>
             var weight = gates.index_select(0, rows).gather(1, ranks.unsqueeze(1));
             output = output.index_add(0, rows, outer * weight, 1);
         }
-        var load = nn.functional.one_hot(chosen, experts).sum([0L, 1L]);
-        return new ExpertRouting(
-            output.MoveToOuterDisposeScope(),
-            chosen.MoveToOuterDisposeScope(),
-            gates.MoveToOuterDisposeScope(),
-            load.MoveToOuterDisposeScope()
-        );
+        return output;
+    }
+
+    private static Tensor OfAll(
+        Tensor tokens,
+        Tensor chosen,
+        Tensor gates,
+        Tensor innerWeight,
+        Tensor innerBias,
+        Tensor outerWeight,
+        Tensor outerBias
+    )
+    {
+        // [E, N, inner], [E, N, C]: one product for all experts.
+        var inner = nn.functional.gelu(matmul(tokens.unsqueeze(0), innerWeight.transpose(1, 2)) + innerBias.unsqueeze(1));
+        var outer = matmul(inner, outerWeight.transpose(1, 2)) + outerBias.unsqueeze(1);
+        var weight = zeros(tokens.size(0), innerWeight.size(0), dtype: tokens.dtype, device: tokens.device)
+            .scatter(1, chosen, gates);
+        return (outer * weight.t().unsqueeze(-1)).sum(0L);
     }
 
     /// <summary>Entropy of a load over experts relative to an even one, 0 to 1: 1 when all experts have as many tokens.</summary>

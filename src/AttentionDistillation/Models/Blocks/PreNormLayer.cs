@@ -15,9 +15,14 @@ public sealed class PreNormLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
     private readonly LayerNorm attentionNorm;
     private readonly MultiHeadAttention attention;
     private readonly LayerNorm feedForwardNorm;
-    private readonly FeedForward feedForward;
+    private readonly FeedForward? feedForward;
+    private readonly MixtureOfExperts? experts;
     private readonly Dropout dropout;
     private readonly DropPath dropPath;
+
+    /// <summary>The feature that holds the experts each token of a layer chose, best first, int64 [B, L, top]; only layers with experts have it.</summary>
+    /// <param name="layer">The layer's number from 0.</param>
+    public static string ExpertChoices(int layer) => $"expert_choices.{layer}";
 
     /// <summary>Builds a layer.</summary>
     /// <param name="options">Sizes.</param>
@@ -39,7 +44,17 @@ public sealed class PreNormLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
             outputHasBias: true
         );
         feedForwardNorm = layers.LayerNorm(options.Width, options.NormEpsilon);
-        feedForward = new FeedForward(options.Width, options.InnerWidth, options.Activation, layers);
+        if (options.Experts is { } mixture)
+            experts = new MixtureOfExperts(
+                options.Width,
+                options.InnerWidth,
+                mixture.Count,
+                mixture.Top,
+                layers,
+                mixture.StandardDeviation
+            );
+        else
+            feedForward = new FeedForward(options.Width, options.InnerWidth, options.Activation, layers);
         dropout = nn.Dropout(options.Dropout);
         dropPath = new DropPath(DropPath.Linear(options.DropPathRate, number, options.Layers));
         RegisterComponents();
@@ -58,11 +73,29 @@ public sealed class PreNormLayer : nn.Module<Tensor, Tensor?, ForwardTrace?, Ten
         if (trace?.StopsAfterAttentionInputs(attention.Layer) == true)
             return attended.MoveToOuterDisposeScope();
         var middle = hidden + Branch(attended);
-        return (middle + Branch(feedForward.call(feedForwardNorm.call(middle)))).MoveToOuterDisposeScope();
+        return (middle + Branch(FeedForwardOf(feedForwardNorm.call(middle), trace))).MoveToOuterDisposeScope();
+    }
+
+    private Tensor FeedForwardOf(Tensor normalised, ForwardTrace? trace)
+    {
+        if (experts is null)
+            return feedForward!.call(normalised);
+        if (trace?.WantsFeature(ExpertChoices(attention.Layer)) != true)
+            return experts.call(normalised);
+        var routing = experts.Route(normalised.flatten(0, 1));
+        long[] tokens = normalised.shape[..2];
+        trace.RecordFeature(ExpertChoices(attention.Layer), routing.Chosen.view([.. tokens, -1]).MoveToOuterDisposeScope());
+        return routing.Output.view(normalised.shape);
     }
 
     private Tensor Branch(Tensor branch) => dropPath.call(dropout.call(branch));
 }
+
+/// <summary>A mixture of experts in place of a feed-forward block; an expert's activation is GELU.</summary>
+/// <param name="Count">E.</param>
+/// <param name="Top">Experts of a token.</param>
+/// <param name="StandardDeviation">Of the experts' initial weights.</param>
+public sealed record ExpertOptions(int Count, int Top, double StandardDeviation);
 
 /// <summary>Sizes and options of a stack of pre-norm layers.</summary>
 public sealed record PreNormOptions
@@ -84,6 +117,9 @@ public sealed record PreNormOptions
 
     /// <summary>Epsilon of the layer normalisations.</summary>
     public required double NormEpsilon { get; init; }
+
+    /// <summary>Experts in place of the feed-forward blocks; null for plain ones.</summary>
+    public ExpertOptions? Experts { get; init; }
 
     /// <summary>Dropout probability of the outputs of both branches.</summary>
     public double Dropout { get; init; }

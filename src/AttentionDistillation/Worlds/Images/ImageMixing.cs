@@ -148,23 +148,15 @@ public static class ImageMixing
         return PixelBox.Around(lambda, y, x, height, width);
     }
 
-    /// <summary>One-hot targets smoothed over all classes: 1 - s + s/V and s/V.</summary>
+    /// <summary>One-hot targets smoothed over all classes (<see cref="SoftLabels.Smoothed"/>).</summary>
     /// <param name="labels">int64 [B].</param>
     /// <param name="classes">V.</param>
     /// <param name="smoothing">s between 0 and 1.</param>
     /// <param name="type">Type of the targets.</param>
     /// <returns>[B, V].</returns>
     /// <exception cref="ArgumentException">s is out of range.</exception>
-    public static Tensor Smoothed(Tensor labels, int classes, double smoothing, ScalarType type = ScalarType.Float32)
-    {
-        Shapes.Require(labels, "[B]");
-        if (smoothing is not (>= 0 and <= 1))
-            throw new ArgumentException($"Smoothing must be between 0 and 1, but is {smoothing}.", nameof(smoothing));
-        using var scope = NewDisposeScope();
-        return (
-            nn.functional.one_hot(labels, classes).to(type) * (1 - smoothing) + smoothing / classes
-        ).MoveToOuterDisposeScope();
-    }
+    public static Tensor Smoothed(Tensor labels, int classes, double smoothing, ScalarType type = ScalarType.Float32) =>
+        SoftLabels.Smoothed(labels, classes, smoothing, type);
 
     internal const double MixupShape = 0.8;
 
