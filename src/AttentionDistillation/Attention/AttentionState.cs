@@ -63,6 +63,28 @@ public sealed class AttentionState : IHtmlValue
         Scale = scale ?? 1.0 / Math.Sqrt(query.size(3));
     }
 
+    /// <summary>The call of projected sequences whose width holds the heads one after the other.</summary>
+    /// <param name="query">[B, L, H x D].</param>
+    /// <param name="key">[B, S, H x D].</param>
+    /// <param name="value">[B, S, H x D].</param>
+    /// <param name="heads">H.</param>
+    /// <param name="mask">bool [B, S], true = real key; null when nothing is padded.</param>
+    /// <exception cref="ArgumentException">Shapes do not fit, or the heads do not divide the width.</exception>
+    public static AttentionState OfHeads(Tensor query, Tensor key, Tensor value, long heads, Tensor? mask = null)
+    {
+        Shapes.Require(query, "[B, L, C]");
+        long width = query.size(2);
+        Shapes.RequireExact(key, [query.size(0), -1, width]);
+        Shapes.RequireExact(value, key.shape);
+        if (heads < 1 || width % heads != 0)
+            throw new ArgumentException(
+                $"The heads must divide the width, but there are {heads} heads and the width is {width}.",
+                nameof(heads)
+            );
+        Tensor Split(Tensor projected) => projected.view(projected.size(0), projected.size(1), heads, -1).transpose(1, 2);
+        return new AttentionState(Split(query), Split(key), Split(value), mask);
+    }
+
     /// <summary>[B, H, L, D].</summary>
     public Tensor Query { get; }
 

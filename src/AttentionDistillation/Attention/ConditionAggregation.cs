@@ -38,20 +38,13 @@ public static class ConditionAggregation
         Shapes.Require(queries, "[b, n, c]");
         long width = queries.size(2);
         Shapes.RequireExact(tokens, [queries.size(0), -1, weights.Key.size(1)]);
-        if (mask is not null)
-            Shapes.RequireExact(mask, tokens.shape[..2]);
-        if (heads < 1 || width % heads != 0)
-            throw new ArgumentException(
-                $"The heads must divide the width, but there are {heads} heads and the width is {width}.",
-                nameof(heads)
-            );
         using var scope = NewDisposeScope();
-        Tensor Split(Tensor projected) => projected.view(projected.size(0), projected.size(1), heads, -1).transpose(1, 2);
         var normalised = nn.functional.layer_norm(queries, [width], weights.Norm.Weight, weights.Norm.Bias, 1e-5);
-        var state = new AttentionState(
-            Split(LinearProduct.Of(normalised, weights.Query, null)),
-            Split(LinearProduct.Of(tokens, weights.Key, null)),
-            Split(LinearProduct.Of(tokens, weights.Value, null)),
+        var state = AttentionState.OfHeads(
+            LinearProduct.Of(normalised, weights.Query, null),
+            LinearProduct.Of(tokens, weights.Key, null),
+            LinearProduct.Of(tokens, weights.Value, null),
+            heads,
             mask
         );
         return state.MoveToOuterDisposeScope();

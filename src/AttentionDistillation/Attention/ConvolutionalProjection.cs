@@ -36,30 +36,8 @@ public static class ConvolutionalProjection
         return LinearProduct.Of(normalised.squeeze(2).transpose(1, 2), weights.Point, null).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Attention inputs of projected sequences.</summary>
-    /// <param name="query">[b, l, e].</param>
-    /// <param name="key">[b, s, e].</param>
-    /// <param name="value">[b, s, e].</param>
-    /// <param name="heads">H, which must divide e.</param>
-    /// <returns>Queries [b, H, l, e / H], keys and values [b, H, s, e / H].</returns>
-    /// <exception cref="ArgumentException">Shapes do not fit, or the heads do not divide e.</exception>
-    public static AttentionState State(Tensor query, Tensor key, Tensor value, long heads)
-    {
-        Shapes.Require(query, "[b, l, e]");
-        long width = query.size(2);
-        Shapes.RequireExact(key, [query.size(0), -1, width]);
-        Shapes.RequireExact(value, key.shape);
-        if (heads < 1 || width % heads != 0)
-            throw new ArgumentException(
-                $"The heads must divide the width, but there are {heads} heads and the width is {width}.",
-                nameof(heads)
-            );
-        Tensor Split(Tensor projected) => projected.view(projected.size(0), projected.size(1), heads, -1).transpose(1, 2);
-        return new AttentionState(Split(query), Split(key), Split(value), mask: null);
-    }
-
     /// <summary>Mixes the values and projects them: [b, l, c].</summary>
-    /// <param name="state">Of <see cref="State"/>.</param>
+    /// <param name="state">Of the three projections (<see cref="AttentionState.OfHeads"/>).</param>
     /// <param name="weight">[c, e].</param>
     /// <param name="bias">[c], or null.</param>
     public static Tensor Mix(AttentionState state, Tensor weight, Tensor? bias)

@@ -37,7 +37,7 @@ public static class DualAttention
             Shapes.RequireExact(projection, [width, width]);
         using var scope = NewDisposeScope();
         Tensor Of(Tensor projection) => LinearProduct.Of(tokens, projection, null);
-        var state = ConvolutionalProjection.State(Of(query), Of(key), Of(value), heads);
+        var state = AttentionState.OfHeads(Of(query), Of(key), Of(value), heads);
         var places = nn.functional.scaled_dot_product_attention(state.Query, state.Key, state.Value);
         var scores = matmul(state.Query.transpose(-2, -1), state.Key) / Math.Sqrt(tokens.size(1));
         var channels = scores.softmax(-1);

@@ -98,20 +98,9 @@ public sealed class ConvolutionalClassifier : ImageModel
 
     private protected override Tensor Compute(Tensor images, ForwardTrace? trace)
     {
-        bool whole = trace is null || trace.RunsToTheEnd;
-        int last = whole ? convolutions.Count : trace!.LastHiddenWanted;
-        var map = images.alias();
-        trace?.RecordHidden(0, map);
-        for (int number = 1; number <= last; number++)
-        {
-            map = convolutions[number - 1].call(map);
-            trace?.RecordHidden(number, map);
-        }
-        if (!whole)
+        var pooled = ConvolutionStack.Pooled(convolutions, images, map => map.amax([2L, 3L]), PooledFeatures, trace);
+        if (pooled is null)
             return Nothing(images);
-        var pooled = map.amax([2L, 3L]);
-        if (trace?.WantsFeature(PooledFeatures) == true)
-            trace.RecordFeature(PooledFeatures, pooled.alias());
         return Config.Head == ClassifierHead.Linear
             ? classifier.call(pooled)
             : nn.functional.linear(nn.functional.normalize(pooled, dim: 1), nn.functional.normalize(classifier.weight!, dim: 1))

@@ -14,6 +14,17 @@ public sealed class EvaluationSource : IBatchSource
         this.batchAt = batchAt;
     }
 
+    /// <summary>Examples 0 to n - 1 in order, B a batch; the last batch may be smaller.</summary>
+    internal static EvaluationSource InOrder(int examples, int batchSize, Func<int[], Batch> batchOf)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
+        return new(
+            (examples + batchSize - 1) / batchSize,
+            examples,
+            number => batchOf([.. Enumerable.Range(number * batchSize, Math.Min(batchSize, examples - number * batchSize))])
+        );
+    }
+
     /// <summary>The number of batches.</summary>
     public int Count { get; }
 

@@ -101,7 +101,7 @@ internal static class ClstGoldens
                 training: false
             );
         long stride = inputs.Integer("stride_kv");
-        var state = ConvolutionalProjection.State(
+        var state = AttentionState.OfHeads(
             Projected("q", 1),
             Projected("k", stride),
             Projected("v", stride),

@@ -55,7 +55,7 @@ public sealed class ConvolutionalAttention : nn.Module<Tensor, ForwardTrace?, Te
         Shapes.Require(tokens, "[B, l, C]");
         using var scope = NewDisposeScope();
         var sequence = tokens.transpose(1, 2);
-        var state = ConvolutionalProjection.State(
+        var state = AttentionState.OfHeads(
             projections[0].Of(sequence, 1),
             projections[1].Of(sequence, keyStride),
             projections[2].Of(sequence, keyStride),

@@ -45,8 +45,11 @@ public sealed class SignalCnn : SignalModel
         RegisterComponents();
     }
 
-    private protected override Tensor Compute(Tensor signals, ForwardTrace? trace) =>
-        ConvolutionStack.Run([.. convolutions], classifier, signals, trace);
+    private protected override Tensor Compute(Tensor signals, ForwardTrace? trace)
+    {
+        var pooled = ConvolutionStack.Pooled(convolutions, signals, sequence => sequence.mean([2L]), PooledFeatures, trace);
+        return pooled is null ? Nothing(signals) : classifier.Project(pooled);
+    }
 }
 
 /// <summary>
@@ -82,8 +85,11 @@ public sealed class SignalMobileNet : SignalModel
         RegisterComponents();
     }
 
-    private protected override Tensor Compute(Tensor signals, ForwardTrace? trace) =>
-        ConvolutionStack.Run([.. blocks], classifier, stem.call(signals), trace);
+    private protected override Tensor Compute(Tensor signals, ForwardTrace? trace)
+    {
+        var pooled = ConvolutionStack.Pooled(blocks, stem.call(signals), sequence => sequence.mean([2L]), PooledFeatures, trace);
+        return pooled is null ? Nothing(signals) : classifier.Project(pooled);
+    }
 
     private sealed class InvertedResidual : nn.Module<Tensor, Tensor>
     {
@@ -108,33 +114,5 @@ public sealed class SignalMobileNet : SignalModel
             var branch = project.call(depthwise.call(expand.call(sequence)));
             return (isResidual ? sequence + branch : branch).MoveToOuterDisposeScope();
         }
-    }
-}
-
-/// <summary>What the convolutional students have in common: layers one after the other, the mean over the places, a linear layer.</summary>
-internal static class ConvolutionStack
-{
-    public static Tensor Run(
-        IReadOnlyList<nn.Module<Tensor, Tensor>> layers,
-        Linear classifier,
-        Tensor sequence,
-        ForwardTrace? trace
-    )
-    {
-        bool whole = trace is null || trace.RunsToTheEnd;
-        int last = whole ? layers.Count : trace!.LastHiddenWanted;
-        var current = sequence.alias();
-        trace?.RecordHidden(0, current);
-        for (int number = 1; number <= last; number++)
-        {
-            current = layers[number - 1].call(current);
-            trace?.RecordHidden(number, current);
-        }
-        if (!whole)
-            return empty(0, dtype: sequence.dtype, device: sequence.device);
-        var pooled = current.mean([2L]);
-        if (trace?.WantsFeature(SignalModel.PooledFeatures) == true)
-            trace.RecordFeature(SignalModel.PooledFeatures, pooled.alias());
-        return classifier.Project(pooled);
     }
 }

@@ -92,15 +92,7 @@ public sealed class SceneSet
 
     /// <summary>Every scene once, in order.</summary>
     /// <param name="batchSize">B.</param>
-    public EvaluationSource Evaluation(int batchSize)
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
-        return new(
-            (Count + batchSize - 1) / batchSize,
-            Count,
-            number => BatchOf([.. Enumerable.Range(number * batchSize, Math.Min(batchSize, Count - number * batchSize))])
-        );
-    }
+    public EvaluationSource Evaluation(int batchSize) => EvaluationSource.InOrder(Count, batchSize, BatchOf);
 
     /// <summary>Scenes per epoch over B, rounded down and at least 1.</summary>
     public int StepsPerEpoch(int batchSize)

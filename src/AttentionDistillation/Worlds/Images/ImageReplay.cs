@@ -64,16 +64,10 @@ public sealed class ImageReplay
     public EvaluationSource Epoch(int epoch, int batchSize)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(epoch);
-        ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
-        return new(
-            (images.Count + batchSize - 1) / batchSize,
+        return EvaluationSource.InOrder(
             images.Count,
-            number =>
-            {
-                int first = number * batchSize;
-                int[] chosen = [.. Enumerable.Range(first, Math.Min(batchSize, images.Count - first))];
-                return Make(chosen, [.. chosen.Select(image => (long)SeedOf(image, epoch))]);
-            }
+            batchSize,
+            chosen => Make(chosen, [.. chosen.Select(image => (long)SeedOf(image, epoch))])
         );
     }
 

@@ -146,15 +146,7 @@ public sealed class BurstSet
 
     /// <summary>Every burst once, in order, as it is.</summary>
     /// <param name="batchSize">B.</param>
-    public EvaluationSource Evaluation(int batchSize)
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
-        return new(
-            (Count + batchSize - 1) / batchSize,
-            Count,
-            number => Plain([.. Enumerable.Range(number * batchSize, Math.Min(batchSize, Count - number * batchSize))])
-        );
-    }
+    public EvaluationSource Evaluation(int batchSize) => EvaluationSource.InOrder(Count, batchSize, Plain);
 
     /// <summary>Bursts per epoch over B, rounded down and at least 1: the steps of one pass over the set.</summary>
     public int StepsPerEpoch(int batchSize)
