@@ -81,9 +81,7 @@ public sealed class Batch : IDisposable
             .. tensors.Select(pair =>
                 (
                     pair.Key,
-                    hostNames.Contains(pair.Key)
-                        ? pair.Value.alias()
-                        : pair.Value.to(device, non_blocking: IsPinned(pair.Value))
+                    hostNames.Contains(pair.Key) ? pair.Value.alias() : pair.Value.to(device, non_blocking: IsPinned(pair.Value))
                 )
             ),
         ]);

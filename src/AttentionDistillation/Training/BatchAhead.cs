@@ -81,7 +81,11 @@ internal sealed class BatchAhead : IDisposable
         ready.Clear();
     }
 
-    [SuppressMessage("Design", "CA1031", Justification = "Every failure of the source goes to the thread that asks for the batch.")]
+    [SuppressMessage(
+        "Design",
+        "CA1031",
+        Justification = "Every failure of the source goes to the thread that asks for the batch."
+    )]
     private void Build(long first)
     {
         for (long step = first; step < end; step++)

@@ -156,10 +156,9 @@ public sealed record TrainingOptions
     {
         get;
         init =>
-            field =
-                value is null or >= 0
-                    ? value
-                    : throw Wrong(nameof(Prefetch), value.Value, "0 or more batches, or null for the device's default");
+            field = value is null or >= 0
+                ? value
+                : throw Wrong(nameof(Prefetch), value.Value, "0 or more batches, or null for the device's default");
     }
 
     /// <summary>What progress calls the training, for example <c>student · seed 0</c>.</summary>

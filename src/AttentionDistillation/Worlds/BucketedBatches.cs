@@ -59,7 +59,8 @@ public sealed class BucketedBatches : IBatchSource
                 );
             int length = Math.Min(lengths[example], longest);
             tokens += length;
-            needed[example] = (int)Math.Min(longest, (length + (long)bucketing.Multiple - 1) / bucketing.Multiple * bucketing.Multiple);
+            needed[example] = (int)
+                Math.Min(longest, (length + (long)bucketing.Multiple - 1) / bucketing.Multiple * bucketing.Multiple);
         }
         unbucketed = (long)longest * needed.Length;
         sorted = [.. Enumerable.Range(0, needed.Length).OrderBy(example => needed[example])];

@@ -14,7 +14,9 @@ public sealed record LengthBucketing
             field =
                 value >= 1
                     ? value
-                    : throw new ArgumentException($"LengthBucketing.Multiple must be 1 or more, but is {value}. Usual values are 8 and 64.");
+                    : throw new ArgumentException(
+                        $"LengthBucketing.Multiple must be 1 or more, but is {value}. Usual values are 8 and 64."
+                    );
     } = DefaultMultiple;
 
     /// <summary>
@@ -24,11 +26,10 @@ public sealed record LengthBucketing
     {
         get;
         init =>
-            field =
-                value is null or >= 1
-                    ? value
-                    : throw new ArgumentException(
-                        $"LengthBucketing.TokensPerBatch must be 1 or more, or null for no limit, but is {value}."
-                    );
+            field = value is null or >= 1
+                ? value
+                : throw new ArgumentException(
+                    $"LengthBucketing.TokensPerBatch must be 1 or more, or null for no limit, but is {value}."
+                );
     }
 }

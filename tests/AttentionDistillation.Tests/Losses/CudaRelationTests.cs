@@ -38,12 +38,20 @@ public sealed class CudaRelationTests
     private static void CompareAll(ScalarType type, double rounding, string form)
     {
         foreach (var (teacher, student) in ((long, long)[])[(64, 64), (64, 32), (20, 7)])
-            foreach (bool padded in (bool[])[false, true])
-                foreach (bool causal in (bool[])[false, true])
-                    Compare(type, rounding, form, teacher, student, padded, causal);
+        foreach (bool padded in (bool[])[false, true])
+        foreach (bool causal in (bool[])[false, true])
+            Compare(type, rounding, form, teacher, student, padded, causal);
     }
 
-    private static void Compare(ScalarType type, double rounding, string form, long teacher, long student, bool padded, bool causal)
+    private static void Compare(
+        ScalarType type,
+        double rounding,
+        string form,
+        long teacher,
+        long student,
+        bool padded,
+        bool causal
+    )
     {
         const long Batch = 2,
             Heads = 4,
@@ -62,8 +70,7 @@ public sealed class CudaRelationTests
         try
         {
             TiledRelation.IsEnabled = form != "library";
-            RelationProgram.Wanted =
-                form == "tiled-warp" ? RelationProgram.Instructions.Warp : RelationProgram.Instructions.Best;
+            RelationProgram.Wanted = form == "tiled-warp" ? RelationProgram.Instructions.Warp : RelationProgram.Instructions.Best;
             var ours = Step(
                 inputs,
                 type,

@@ -14,7 +14,9 @@ internal static class Gpu
     internal static Device Required()
     {
         TorchRuntime.EnsureLoaded();
-        bool wanted = Environment.GetEnvironmentVariable(RunSettings.DeviceVariable)?.StartsWith("cuda", StringComparison.OrdinalIgnoreCase) == true;
+        bool wanted =
+            Environment.GetEnvironmentVariable(RunSettings.DeviceVariable)?.StartsWith("cuda", StringComparison.OrdinalIgnoreCase)
+            == true;
         Assert.SkipUnless(
             wanted || cuda.is_available(),
             "There is no CUDA device. On a machine with one: RESEARCH_DEVICE=cuda dotnet test --filter Kind=Cuda"

@@ -169,8 +169,8 @@ public sealed class CudaTrainingTests
             {
                 var rows = new Rows(examples.Length, length);
                 for (int row = 0; row < examples.Length; row++)
-                    for (int column = 0; column < 8 + examples[row] * 37 % 120; column++)
-                        rows.Put(row, column, 1 + (examples[row] * 31 + column * 7) % 99);
+                for (int column = 0; column < 8 + examples[row] * 37 % 120; column++)
+                    rows.Put(row, column, 1 + (examples[row] * 31 + column * 7) % 99);
                 return rows.ToBatch([.. examples.Select(example => (long)example)]);
             }
         );

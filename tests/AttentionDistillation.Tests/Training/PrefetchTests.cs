@@ -240,7 +240,8 @@ public sealed class PrefetchTests
     {
         private readonly CountingBatches counting = new(3);
 
-        public Batch BatchAt(long at) => at == step ? throw new InvalidDataException("Shard 3 is cut short.") : counting.BatchAt(at);
+        public Batch BatchAt(long at) =>
+            at == step ? throw new InvalidDataException("Shard 3 is cut short.") : counting.BatchAt(at);
     }
 
     // Leaves its intermediate results to the caller's scope, and gives one tensor two names.

@@ -72,7 +72,11 @@ public sealed class BucketedBatchesTests
         double one = 1 - (double)Lengths().Sum(length => Math.Min(length, Longest)) / (333 * Longest);
         Assert.Equal(one, batches.PaddingShareOfOneLength, 12);
         Assert.Equal(batches.PaddingShare, PaddingShare.Of(batches, batches.BatchesPerPass), 12);
-        Assert.Equal(batches.PaddingShare, PaddingShare.Of(new Shifted(batches, 7L * batches.BatchesPerPass), batches.BatchesPerPass), 12);
+        Assert.Equal(
+            batches.PaddingShare,
+            PaddingShare.Of(new Shifted(batches, 7L * batches.BatchesPerPass), batches.BatchesPerPass),
+            12
+        );
         Assert.True(one > 0.5 && batches.PaddingShare < 0.2, batches.ToString());
         using var unmasked = new Batch(("input_ids", zeros(2, 3)));
         Assert.Equal(0.0, PaddingShare.Of(unmasked));
@@ -136,14 +140,16 @@ public sealed class BucketedBatchesTests
         var random = new Random(4);
         ushort[][] texts =
         [
-            .. Enumerable.Range(0, 60).Select(text =>
-                (ushort[])
-                    [
-                        .. Enumerable
-                            .Range(0, 1 + random.Next(40))
-                            .Select(_ => (ushort)random.Next(WordPieceVocabulary.SpecialCount, 300)),
-                    ]
-            ),
+            .. Enumerable
+                .Range(0, 60)
+                .Select(text =>
+                    (ushort[])
+                        [
+                            .. Enumerable
+                                .Range(0, 1 + random.Next(40))
+                                .Select(_ => (ushort)random.Next(WordPieceVocabulary.SpecialCount, 300)),
+                        ]
+                ),
         ];
         var source = MaskedLanguageSource.Bucketed(texts, 300, 9, 8, 32, null);
         var seen = new List<string>();
@@ -163,7 +169,10 @@ public sealed class BucketedBatchesTests
                 Assert.Equal(WordPieceVocabulary.Classify, ids[0]);
                 Assert.Equal(WordPieceVocabulary.Separator, ids[length - 1]);
                 seen.Add(
-                    string.Join(' ', Enumerable.Range(1, length - 2).Select(at => labels[at] == Batch.IgnoredLabel ? ids[at] : labels[at]))
+                    string.Join(
+                        ' ',
+                        Enumerable.Range(1, length - 2).Select(at => labels[at] == Batch.IgnoredLabel ? ids[at] : labels[at])
+                    )
                 );
             }
         }
@@ -185,8 +194,8 @@ public sealed class BucketedBatchesTests
             {
                 var rows = new Rows(examples.Length, length);
                 for (int row = 0; row < examples.Length; row++)
-                    for (int column = 0; column < Math.Min(lengths[examples[row]], Longest); column++)
-                        rows.Put(row, column, 1 + examples[row]);
+                for (int column = 0; column < Math.Min(lengths[examples[row]], Longest); column++)
+                    rows.Put(row, column, 1 + examples[row]);
                 return rows.ToBatch([.. examples.Select(example => (long)example)]);
             }
         );
@@ -217,15 +226,7 @@ public sealed class BucketedBatchesTests
 
     private static GlueTask Pairs(TemporaryFolder folder, int count)
     {
-        string[] words =
-        [
-            "[PAD]",
-            "[UNK]",
-            "[CLS]",
-            "[SEP]",
-            "[MASK]",
-            .. Enumerable.Range(0, 59).Select(word => $"w{word}"),
-        ];
+        string[] words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", .. Enumerable.Range(0, 59).Select(word => $"w{word}")];
         var tokens = SpecialTokens.OfBert(words, text => [.. text.Split(' ').Select(word => Array.IndexOf(words, word))]);
         var random = new Random(8);
         string Sentence(int longest) =>
@@ -264,10 +265,7 @@ public sealed class BucketedTaskTests(CorpusFixture corpus)
             Length = 40;
         var task = corpus.Docs.Task(kind);
         var bucketed = task.TrainBucketed(1, 32, Length, null, Examples);
-        Assert.Equal(
-            Rows(task.Train(1, Examples, Length, Examples), 1),
-            Rows(bucketed, bucketed.BatchesPerPass)
-        );
+        Assert.Equal(Rows(task.Train(1, Examples, Length, Examples), 1), Rows(bucketed, bucketed.BatchesPerPass));
         Assert.True(bucketed.PaddingShare < 0.5 * bucketed.PaddingShareOfOneLength, bucketed.ToString());
         Assert.Throws<ArgumentOutOfRangeException>(() => task.TrainBucketed(1, 32, 2));
     }
