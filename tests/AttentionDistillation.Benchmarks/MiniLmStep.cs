@@ -196,7 +196,7 @@ internal static class MiniLmStep
             cuda.synchronize(device);
     }
 
-    private static BertConfig Small(BertConfig config, int layers, long width) =>
+    internal static BertConfig Small(BertConfig config, int layers, long width) =>
         config with
         {
             Layers = layers,

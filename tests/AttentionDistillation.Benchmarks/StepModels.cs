@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using AttentionDistillation.Losses;
 using AttentionDistillation.Methods;
 using AttentionDistillation.Models;
 using AttentionDistillation.Runtime;
@@ -89,25 +90,54 @@ internal sealed class StepModels : IDisposable
     /// <summary>Milliseconds a step of a Distiller takes, new batches from the host included, without waiting between steps.</summary>
     internal double DistillerMilliseconds(StepShape shape, int warmUps, int steps)
     {
+        using var batches = new RepeatedBatches(shape, Vocabulary);
+        return DistillerMilliseconds(batches, warmUps, steps, null);
+    }
+
+    /// <summary>The same over any batches.</summary>
+    /// <param name="batches">The data.</param>
+    /// <param name="warmUps">Steps before the clock starts.</param>
+    /// <param name="steps">Steps that are timed, those of the numbers from <paramref name="warmUps"/> on.</param>
+    /// <param name="prefetch">Batches built ahead; null for the device's default.</param>
+    internal double DistillerMilliseconds(IBatchSource batches, int warmUps, int steps, int? prefetch)
+    {
+        int step = 0;
+        long start = 0;
+        double milliseconds = 0;
         using var distiller = new Distiller(
             teacher,
             student,
             method.TeacherRequest,
             method.StudentRequest,
-            method.Loss,
+            Watch,
             new TrainingOptions
             {
-                Steps = warmUps + steps,
+                Steps = warmUps + steps + 1,
                 LearningRate = LearningRate,
                 Seed = 0,
                 Precision = Precision.BFloat16,
                 Device = Device,
+                Prefetch = prefetch,
+                RecordEvery = warmUps + steps + 1,
             }
         );
-        using var batches = new TimedBatches(shape, Vocabulary, Device, warmUps);
         distiller.Run(batches);
-        MiniLmStep.Synchronize(Device);
-        return Stopwatch.GetElapsedTime(batches.Start).TotalMilliseconds / steps;
+        return milliseconds / steps;
+
+        // From one step's loss to that of a later one: as many of every part of a step. Batches may be asked for ahead, so their source knows no time.
+        LossTerms Watch(Attention.ForwardTrace taught, Attention.ForwardTrace learnt, Batch batch)
+        {
+            if (step == warmUps || step == warmUps + steps)
+            {
+                MiniLmStep.Synchronize(Device);
+                if (step == warmUps)
+                    start = Stopwatch.GetTimestamp();
+                else
+                    milliseconds = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
+            }
+            step++;
+            return method.Loss(taught, learnt, batch);
+        }
     }
 
     /// <summary>
@@ -184,30 +214,14 @@ internal sealed class StepModels : IDisposable
         }
     }
 
-    // Knows when the step after the warm-up began, the device having done all before it.
-    private sealed class TimedBatches : IBatchSource, IDisposable
+    // A few batches in turn, so that their making costs nothing.
+    private sealed class RepeatedBatches(StepShape shape, long vocabulary) : IBatchSource, IDisposable
     {
-        private readonly Batch[] batches;
-        private readonly Device device;
-        private readonly int warmUps;
-
-        internal TimedBatches(StepShape shape, long vocabulary, Device device, int warmUps)
-        {
-            (this.device, this.warmUps) = (device, warmUps);
-            batches = [.. Enumerable.Range(0, Different).Select(number => shape.Draw(vocabulary, number))];
-        }
-
         private const int Different = 4;
-
-        internal long Start { get; private set; }
+        private readonly Batch[] batches = [.. Enumerable.Range(0, Different).Select(number => shape.Draw(vocabulary, number))];
 
         public Batch BatchAt(long step)
         {
-            if (step == warmUps)
-            {
-                MiniLmStep.Synchronize(device);
-                Start = Stopwatch.GetTimestamp();
-            }
             var source = batches[step % Different];
             return new Batch([.. source.Names.Select(name => (name, source[name].alias()))]);
         }

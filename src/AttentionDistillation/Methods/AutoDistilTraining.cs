@@ -47,7 +47,7 @@ public sealed class SubNetworkBatches : IBatchSource
     {
         var batch = inner.BatchAt(step);
         batch[Chosen] = tensor([.. ChosenAt(step).Select(number => (long)number)]).DetachFromDisposeScope();
-        return batch;
+        return batch.KeepOnHost(Chosen); // which parts run is the host's business
     }
 
     /// <summary>The candidates of a step.</summary>

@@ -15,6 +15,7 @@ public sealed class Batch : IDisposable
     public const long IgnoredLabel = -100;
 
     private readonly Dictionary<string, Tensor> tensors = new(StringComparer.Ordinal);
+    private readonly HashSet<string> hostNames = new(StringComparer.Ordinal);
 
     /// <summary>Creates a batch from named tensors.</summary>
     public Batch(params (string Name, Tensor Tensor)[] parts)
@@ -56,12 +57,34 @@ public sealed class Batch : IDisposable
     /// <summary>Examples in the batch.</summary>
     public long Size => tensors.Values.First().shape[0];
 
+    /// <summary>The names whose tensors stay on the host when the batch moves to a device.</summary>
+    public IReadOnlyCollection<string> HostNames => hostNames;
+
+    /// <summary>
+    /// Lets a tensor stay on the host when the batch moves to a device, for numbers that the host reads in the step (which parts of a model run, a
+    /// length): read from a device, they would make it wait for all work before. Gives the batch back.
+    /// </summary>
+    /// <exception cref="KeyNotFoundException">No such name; the message lists the names there are.</exception>
+    public Batch KeepOnHost(string name)
+    {
+        _ = this[name];
+        hostNames.Add(name);
+        return this;
+    }
+
     /// <summary>
     /// A copy on another device; tensors that are there already are shared. Copies from pinned memory (<see cref="Pin"/>) to CUDA only join the device's
     /// queue of work, so that the host goes on at once; all others wait until the device has done what was asked of it before.
     /// </summary>
     public Batch To(Device device) =>
-        new([.. tensors.Select(pair => (pair.Key, pair.Value.to(device, non_blocking: IsPinned(pair.Value))))]);
+        Like([
+            .. tensors.Select(pair =>
+                (
+                    pair.Key,
+                    hostNames.Contains(pair.Key) ? pair.Value.alias() : pair.Value.to(device, non_blocking: IsPinned(pair.Value))
+                )
+            ),
+        ]);
 
     /// <summary>The same examples in page-locked memory, from which CUDA copies while the host goes on; tensors that are on a device are shared.</summary>
     /// <exception cref="InvalidOperationException">There is no CUDA device.</exception>
@@ -71,11 +94,18 @@ public sealed class Batch : IDisposable
             throw new InvalidOperationException(
                 "Pinned memory serves CUDA, and there is no such device. Use the batch as it is."
             );
-        return new([
+        return Like([
             .. tensors.Select(pair =>
                 (pair.Key, pair.Value.device_type == DeviceType.CPU ? pair.Value.pin_memory() : pair.Value.alias())
             ),
         ]);
+    }
+
+    private Batch Like((string Name, Tensor Tensor)[] parts)
+    {
+        var batch = new Batch(parts);
+        batch.hostNames.UnionWith(hostNames);
+        return batch;
     }
 
     private static bool IsPinned(Tensor tensor) =>

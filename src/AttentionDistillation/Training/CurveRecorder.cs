@@ -18,6 +18,9 @@ internal sealed class CurveRecorder(string label) : IDisposable
 
     public IReadOnlyList<CurvePoint> Points => points;
 
+    /// <summary>How often recorders of the process read from a device, the only waits of a training between checkpoints; for tests.</summary>
+    public static long Reads { get; private set; }
+
     public void Restore(IEnumerable<CurvePoint> earlier) => points.AddRange(earlier);
 
     /// <summary>Remembers the terms of a step; reads what is waiting when there is much of it, and tells whether it did.</summary>
@@ -96,6 +99,7 @@ internal sealed class CurveRecorder(string label) : IDisposable
 
     private static double[] Host(Tensor values)
     {
+        Reads++;
         using var host = values.cpu();
         return host.data<double>().ToArray();
     }

@@ -80,11 +80,12 @@ internal sealed class TrainingLoop : IDisposable
                 Restore(newest);
             long first = step;
             var clock = Stopwatch.StartNew();
+            using (var feed = new BatchFeed(batches, options, device))
             using (var progress = Progress.Start(options.Label, options.Steps))
             {
                 progress.Report(step);
                 while (step < options.Steps)
-                    RunStep(batches, store, progress);
+                    RunStep(feed, store, progress);
                 recorder.Flush();
             }
             SampleMemory();
@@ -116,12 +117,12 @@ internal sealed class TrainingLoop : IDisposable
         recorder.Dispose();
     }
 
-    private void RunStep(IBatchSource batches, CheckpointStore? store, ProgressTask progress)
+    private void RunStep(BatchFeed feed, CheckpointStore? store, ProgressTask progress)
     {
         using var scope = NewDisposeScope();
         double rate = options.LearningRateAt(step);
         Seeds.SetGlobal(options.Seed, string.Create(CultureInfo.InvariantCulture, $"step {step}"));
-        using var host = batches.BatchAt(step);
+        using var host = feed.At(step);
         using var batch = OnDevice(host);
         var terms = objective(batch);
         var total = terms.Total;
@@ -136,9 +137,9 @@ internal sealed class TrainingLoop : IDisposable
         long done = ++step;
 
         bool last = done == options.Steps;
-        if ((done - 1) % options.RecordEvery == 0 || last)
-            if (recorder.Record(done - 1, terms))
-                SampleMemory();
+        bool recorded = (done - 1) % options.RecordEvery == 0 || last;
+        if (recorded && recorder.Record(done - 1, terms))
+            SampleMemory();
         bool stop = Interruption.Requested;
         if (store is not null && (done % options.CheckpointEvery == 0 || last || stop))
         {
@@ -146,9 +147,11 @@ internal sealed class TrainingLoop : IDisposable
             recorder.Check(done - 1, terms); // weights that follow a loss which is no number are never written
             store.Write(done, Texts(), Tensors());
         }
+        // Reading the loss makes the host wait for CUDA, so there it is shown at recorded steps only.
+        bool shows = progress.Due && (recorded || device.type != DeviceType.CUDA);
         progress.Report(
             done,
-            progress.Due ? string.Create(CultureInfo.InvariantCulture, $"loss {total.ToDouble():G4}, rate {rate:G3}") : null
+            shows ? string.Create(CultureInfo.InvariantCulture, $"loss {total.ToDouble():G4}, rate {rate:G3}") : null
         );
         if (stop)
             Interruption.ThrowIfRequested();

@@ -141,6 +141,26 @@ public sealed record TrainingOptions
         init => field = value >= 1 ? value : throw Wrong(nameof(RecordEvery), value, "at least 1");
     } = 10;
 
+    /// <summary>
+    /// The most batches that are built ahead of their steps on a thread of their own, while the device works; 0 builds each in its step. Null, the default,
+    /// builds two ahead on CUDA (in page-locked memory, from which the device copies without the host) and none on the CPU, whose cores the steps need
+    /// themselves.
+    /// </summary>
+    /// <remarks>
+    /// The numbers are the same with any value. That asks of the source what <see cref="Tensors.IBatchSource"/> promises, that a batch is a pure function
+    /// of the step: it must not read what the training changes, and must not draw from libtorch's global generator. The first batch is built in its
+    /// step to see the latter: with null such a source is then never called ahead, with a number it is refused. A source is called from one thread at a
+    /// time. Its failures are thrown by the training, at the step whose batch failed.
+    /// </remarks>
+    public int? Prefetch
+    {
+        get;
+        init =>
+            field = value is null or >= 0
+                ? value
+                : throw Wrong(nameof(Prefetch), value.Value, "0 or more batches, or null for the device's default");
+    }
+
     /// <summary>What progress calls the training, for example <c>student · seed 0</c>.</summary>
     public string Label { get; init; } = "training";
 

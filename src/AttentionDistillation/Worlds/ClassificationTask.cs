@@ -61,10 +61,44 @@ public sealed class ClassificationTask
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
         RequireLength(length);
-        var all = examples[(int)DocSplit.Train];
-        int count = Math.Min(all.Length, examplesLimit ?? all.Length);
-        ArgumentOutOfRangeException.ThrowIfLessThan(count, 1, nameof(examplesLimit));
+        int count = TrainCount(examplesLimit);
         return new TrainingSource(this, new EpochOrder(count, Seeds.Derive(seed, Name)), batchSize, length);
+    }
+
+    /// <summary>Training batches of examples of near lengths, cut to what the longest of each needs: the rows of <see cref="Train"/> with less padding.</summary>
+    /// <param name="seed">The seed of the order.</param>
+    /// <param name="batchSize">The most examples of a batch.</param>
+    /// <param name="length">The longest L; longer texts are cut.</param>
+    /// <param name="bucketing">How examples come together; null for multiples of 8 without a limit of tokens.</param>
+    /// <param name="examplesLimit">Only the first so many examples (of a fixed random order), for small data studies.</param>
+    /// <exception cref="ArgumentException">The limit of tokens is below an example's length.</exception>
+    public BucketedBatches TrainBucketed(
+        long seed,
+        int batchSize,
+        int length,
+        LengthBucketing? bucketing = null,
+        int? examplesLimit = null
+    )
+    {
+        RequireLength(length);
+        var all = examples[(int)DocSplit.Train];
+        int count = TrainCount(examplesLimit);
+        return new(
+            [.. all.Take(count).Select(example => LengthOf(example, length))],
+            Seeds.Derive(seed, Name),
+            batchSize,
+            length,
+            bucketing,
+            (chosen, rowLength, _) => Make([.. chosen.Select(example => all[example])], length, rowLength)
+        );
+    }
+
+    private int TrainCount(int? limit)
+    {
+        var all = examples[(int)DocSplit.Train];
+        int count = Math.Min(all.Length, limit ?? all.Length);
+        ArgumentOutOfRangeException.ThrowIfLessThan(count, 1, "examplesLimit");
+        return count;
     }
 
     /// <summary>The validation examples, each once, in a fixed order.</summary>
@@ -88,23 +122,33 @@ public sealed class ClassificationTask
     // Room for [CLS], a token of each text and a [SEP] after each.
     private void RequireLength(int length) => ArgumentOutOfRangeException.ThrowIfLessThan(length, second is null ? 3 : 5);
 
-    private Batch Make(ReadOnlySpan<LabelledExample> chosen, int length)
+    // Tokens of each text that fit a row of a length; a signature may take half of a pair's room at most, so that the summary is always seen.
+    private (int First, int Second) Fit(LabelledExample example, int length)
     {
-        var rows = new Rows(chosen.Length, length);
+        int first = Math.Min(this.first[example.First].Length, second is null ? length - 2 : Math.Max(1, (length - 3) / 2));
+        return (first, second is null ? 0 : Math.Min(second[example.Second].Length, length - 3 - first));
+    }
+
+    private int LengthOf(LabelledExample example, int length)
+    {
+        var (ofFirst, ofSecond) = Fit(example, length);
+        return second is null ? ofFirst + 2 : ofFirst + ofSecond + 3;
+    }
+
+    // Texts are cut to a length; rows may be shorter where no text needs it.
+    private Batch Make(ReadOnlySpan<LabelledExample> chosen, int length, int? rowLength = null)
+    {
+        var rows = new Rows(chosen.Length, rowLength ?? length);
         var labels = new long[chosen.Length];
         for (int row = 0; row < chosen.Length; row++)
         {
             var example = chosen[row];
             labels[row] = example.Label;
             rows.Put(row, 0, WordPieceVocabulary.Classify);
-            var text = first[example.First];
-            // A signature may take half of a pair's room at most, so that the summary is always seen.
-            int room = second is null ? length - 2 : Math.Max(1, (length - 3) / 2);
-            int column = Append(rows, row, 1, text[..Math.Min(text.Length, room)], 0);
-            if (second is null)
-                continue;
-            var other = second[example.Second];
-            Append(rows, row, column, other[..Math.Min(other.Length, length - column - 1)], 1);
+            var (ofFirst, ofSecond) = Fit(example, length);
+            int column = Append(rows, row, 1, first[example.First][..ofFirst], 0);
+            if (second is not null)
+                Append(rows, row, column, second[example.Second][..ofSecond], 1);
         }
         return rows.ToBatch(labels);
     }

@@ -100,6 +100,18 @@ public sealed class DotNetDocs
     public IBatchSource MaskedLanguage(long seed, int batchSize, int length, RowLayout layout = RowLayout.Packed) =>
         new MaskedLanguageSource(TextsOf(DocSplit.Train), Vocabulary.Size, seed, batchSize, length, layout);
 
+    /// <summary>
+    /// Masked-language-model batches of the training texts, one text a row, texts of near lengths together and each batch cut to what its longest text needs:
+    /// the rows of <see cref="RowLayout.OneText"/> with less padding.
+    /// </summary>
+    /// <param name="seed">The seed of order and masks.</param>
+    /// <param name="batchSize">The most texts of a batch.</param>
+    /// <param name="length">The longest L, with [CLS] and [SEP]; longer texts are cut.</param>
+    /// <param name="bucketing">How texts come together; null for multiples of 8 without a limit of tokens.</param>
+    /// <exception cref="ArgumentException">The limit of tokens is below a text's length.</exception>
+    public BucketedBatches MaskedLanguageBucketed(long seed, int batchSize, int length, LengthBucketing? bucketing = null) =>
+        MaskedLanguageSource.Bucketed(TextsOf(DocSplit.Train), Vocabulary.Size, seed, batchSize, length, bucketing);
+
     /// <summary>Masked-language-model batches over a held-out split, in a fixed order with fixed masks.</summary>
     /// <param name="split">Which texts.</param>
     /// <param name="batchSize">B; the last batch may be smaller.</param>

@@ -92,6 +92,25 @@ public sealed class GlueTask
         return new Source(this, new EpochOrder(train.Length, Seeds.Derive(seed, Name)), batchSize, length);
     }
 
+    /// <summary>Training batches of examples of near lengths, cut to what the longest of each needs: the rows of <see cref="Train"/> with less padding.</summary>
+    /// <param name="seed">The seed of the order.</param>
+    /// <param name="batchSize">The most examples of a batch.</param>
+    /// <param name="length">The longest L; longer texts are cut.</param>
+    /// <param name="bucketing">How examples come together; null for multiples of 8 without a limit of tokens.</param>
+    /// <exception cref="ArgumentException">The limit of tokens is below an example's length.</exception>
+    public BucketedBatches TrainBucketed(long seed, int batchSize, int length, LengthBucketing? bucketing = null)
+    {
+        Require(batchSize, length);
+        return new(
+            [.. train.Select(example => LengthOf(example.First, example.Second, length))],
+            Seeds.Derive(seed, Name),
+            batchSize,
+            length,
+            bucketing,
+            (chosen, rowLength, _) => Make([.. chosen.Select(example => train[example])], length, rowLength)
+        );
+    }
+
     /// <summary>The development set, each example once, in the file's order.</summary>
     /// <param name="batchSize">B.</param>
     /// <param name="length">L.</param>
@@ -163,23 +182,37 @@ public sealed class GlueTask
             : throw new InvalidDataException($"'{path}' has no column '{name}'. It has: {string.Join(", ", header)}.");
     }
 
-    private Batch Make(ReadOnlySpan<(int[] First, int[] Second, int Label)> chosen, int length)
+    // Tokens of each text that fit a row; the longer text of a pair is cut first, as BERT's scripts do.
+    private static (int First, int Second) Fit(int[] first, int[] second, int length)
     {
-        var rows = new Rows(chosen.Length, length);
+        int room = length - (second.Length == 0 ? 2 : 3),
+            ofFirst = first.Length,
+            ofSecond = second.Length;
+        while (ofFirst + ofSecond > room)
+            _ = ofFirst >= ofSecond ? ofFirst-- : ofSecond--;
+        return (ofFirst, ofSecond);
+    }
+
+    private static int LengthOf(int[] first, int[] second, int length)
+    {
+        var (ofFirst, ofSecond) = Fit(first, second, length);
+        return ofFirst + ofSecond + (second.Length == 0 ? 2 : 3);
+    }
+
+    // Texts are cut to a length; rows may be shorter where no text needs it.
+    private Batch Make(ReadOnlySpan<(int[] First, int[] Second, int Label)> chosen, int length, int? rowLength = null)
+    {
+        int columns = rowLength ?? length;
+        var rows = new Rows(chosen.Length, columns);
         var labels = new long[chosen.Length];
         for (int row = 0; row < chosen.Length; row++)
         {
             var (first, second, label) = chosen[row];
             labels[row] = label;
-            for (int column = 0; column < length; column++)
+            for (int column = 0; column < columns; column++)
                 rows.Fill(row, column, tokens.Padding);
             rows.Put(row, 0, tokens.Classify);
-            // The longer text of a pair is cut first, as BERT's scripts do.
-            int room = length - (second.Length == 0 ? 2 : 3),
-                ofFirst = first.Length,
-                ofSecond = second.Length;
-            while (ofFirst + ofSecond > room)
-                _ = ofFirst >= ofSecond ? ofFirst-- : ofSecond--;
+            var (ofFirst, ofSecond) = Fit(first, second, length);
             int at = Append(rows, row, 1, first.AsSpan(0, ofFirst), 0);
             if (second.Length > 0)
                 Append(rows, row, at, second.AsSpan(0, ofSecond), 1);

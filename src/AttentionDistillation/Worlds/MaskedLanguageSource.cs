@@ -59,7 +59,28 @@ internal sealed class MaskedLanguageSource : IBatchSource
     public Batch BatchAt(long step)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(step);
-        return Make(batchSize, row => order.At((step * batchSize) + row), step);
+        return Make(batchSize, row => order.At((step * batchSize) + row), step, length);
+    }
+
+    /// <summary>One text a row, texts of near lengths together, rows as long as the longest of a batch needs.</summary>
+    public static BucketedBatches Bucketed(
+        IReadOnlyList<ushort[]> texts,
+        int vocabularySize,
+        long seed,
+        int batchSize,
+        int length,
+        LengthBucketing? bucketing
+    )
+    {
+        var source = new MaskedLanguageSource(texts, vocabularySize, seed, batchSize, length, RowLayout.OneText);
+        return new(
+            [.. source.rows.Select(row => row.Length + 2)],
+            Seeds.Derive(seed, "order"),
+            batchSize,
+            length,
+            bucketing,
+            (chosen, rowLength, step) => source.Make(chosen.Length, row => chosen[row], step, rowLength)
+        );
     }
 
     public static EvaluationSource Evaluation(
@@ -84,15 +105,20 @@ internal sealed class MaskedLanguageSource : IBatchSource
             count,
             source.rows.Count,
             batch =>
-                source.Make(Math.Min(batchSize, source.rows.Count - (batch * batchSize)), row => (batch * batchSize) + row, batch)
+                source.Make(
+                    Math.Min(batchSize, source.rows.Count - (batch * batchSize)),
+                    row => (batch * batchSize) + row,
+                    batch,
+                    length
+                )
         );
     }
 
-    private Batch Make(int count, Func<int, int> rowAt, long step)
+    private Batch Make(int count, Func<int, int> rowAt, long step, int rowLength)
     {
         var random = SplitMix.At(maskSeed, step);
-        var result = new Rows(count, length);
-        var labels = new long[count * length];
+        var result = new Rows(count, rowLength);
+        var labels = new long[count * rowLength];
         Array.Fill(labels, Batch.IgnoredLabel);
         for (int row = 0; row < count; row++)
         {
@@ -103,7 +129,7 @@ internal sealed class MaskedLanguageSource : IBatchSource
                 long token = tokens[at];
                 if (token >= WordPieceVocabulary.SpecialCount && random.NextDouble() < MaskedShare)
                 {
-                    labels[(row * length) + at + 1] = token;
+                    labels[(row * rowLength) + at + 1] = token;
                     double choice = random.NextDouble();
                     if (choice < MaskTokenShare)
                         token = WordPieceVocabulary.Mask;
