@@ -6,6 +6,8 @@ namespace AttentionDistillation.Benchmarks;
 /// <summary>Runs other programs and this one again, passing their lines on while they come.</summary>
 internal static class Children
 {
+    private const int LinesOfErrors = 15;
+
     /// <summary>Lines that this program prints for a command, each also shown.</summary>
     internal static List<string> Self(params string[] arguments)
     {
@@ -31,7 +33,7 @@ internal static class Children
             process.WaitForExit();
             if (process.ExitCode != 0)
                 Console.WriteLine(
-                    $"# {program} {string.Join(' ', arguments)} ended with {process.ExitCode}: {Last(errors.Result)}"
+                    $"# {program} {string.Join(' ', arguments)} ended with {process.ExitCode}:\n{Last(errors.Result)}"
                 );
         }
         catch (System.ComponentModel.Win32Exception error)
@@ -59,5 +61,7 @@ internal static class Children
         }
     }
 
-    private static string Last(string text) => text.TrimEnd().Split('\n')[^1];
+    // An exception's message stands above its stack.
+    private static string Last(string text) =>
+        string.Join('\n', text.TrimEnd().Split('\n').TakeLast(LinesOfErrors).Select(line => "#   " + line));
 }

@@ -24,6 +24,9 @@ internal sealed record RelationCase(
 {
     private const ulong Seed = 20;
 
+    /// <summary>Elements of a call's maps up to which the definition takes all heads at once: 256 MiB a map in float32.</summary>
+    private const long LargestMaps = 1L << 26;
+
     /// <summary>Every kind of call that the losses serve.</summary>
     internal static RelationCase[] All { get; } =
     [
@@ -68,7 +71,10 @@ internal sealed record RelationCase(
     internal Tensor? Mask(Device device) =>
         Lengths is null ? null : (arange(Keys).unsqueeze(0) < tensor(Lengths).unsqueeze(1)).to(device);
 
-    /// <summary>Loss and gradients by the definition, one sequence and head at a time, so that the maps of long sequences fit.</summary>
+    /// <summary>
+    /// Loss and gradients by the definition, all heads at once as one writes it; one sequence and head at a time where the maps would not fit. A matrix
+    /// product of one head may run in another kernel than the same product of many, and differ in its last digits.
+    /// </summary>
     internal Tensor[] Definition(Tensor[] inputs, Device device)
     {
         using var scope = NewDisposeScope();
@@ -86,11 +92,14 @@ internal sealed record RelationCase(
         var sizes = empty(query.shape[..3], dtype: relation.Accumulator, device: device);
         var weights = MaskedReductions.RowWeights(valid, sizes, RowReduction.Tokens);
         var value = zeros(1, dtype: relation.Accumulator, device: device);
-        for (long sequence = 0; sequence < Batch; sequence++)
-        for (long head = 0; head < Heads; head++)
+        bool whole = Batch * Heads * Queries * Keys <= LargestMaps;
+        long sequences = whole ? Batch : 1,
+            heads = whole ? Heads : 1;
+        for (long sequence = 0; sequence < Batch; sequence += sequences)
+        for (long head = 0; head < Heads; head += heads)
         {
             using var part = NewDisposeScope();
-            Tensor Cut(Tensor tensor) => tensor.narrow(0, sequence, 1).narrow(1, head, 1);
+            Tensor Cut(Tensor tensor) => tensor.narrow(0, sequence, sequences).narrow(1, head, heads);
             var rows = DenseRelation.KlRows(
                 relation with
                 {
@@ -98,10 +107,10 @@ internal sealed record RelationCase(
                     TeacherKey = Cut(relation.TeacherKey),
                     StudentQuery = Cut(query),
                     StudentKey = Cut(key),
-                    Mask = relation.Mask?.narrow(0, sequence, 1),
+                    Mask = relation.Mask?.narrow(0, sequence, sequences),
                 }
             );
-            var weight = weights.narrow(0, sequence, 1);
+            var weight = weights.narrow(0, sequence, sequences);
             var loss = where(weight > 0, rows * weight, zeros_like(rows)).sum();
             loss.backward();
             value.add_(loss.detach());

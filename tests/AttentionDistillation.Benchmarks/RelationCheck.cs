@@ -81,6 +81,7 @@ internal static class RelationCheck
                 Tiled(ScalarType.Float16, RelationProgram.Instructions.WarpGroup),
                 Of("auto", ScalarType.Float32, RelationForm.Auto),
                 Of("fused", ScalarType.Float32, RelationForm.Fused),
+                Of("blockwise", ScalarType.Float32, RelationForm.Blockwise),
                 Of("blockwise", ScalarType.BFloat16, RelationForm.Blockwise),
                 Library(ScalarType.BFloat16, AttentionKernel.CuDnn),
                 Library(ScalarType.BFloat16, AttentionKernel.Flash),

@@ -50,7 +50,15 @@ internal static class SpeedCommand
             string list = string.Join(',', shapes);
             foreach (string what in onCuda ? TimedOnCuda : TimedOnCpu)
                 lines.AddRange(
-                    Children.Self("relation-times", "--what", what, "--shapes", list, "--device", arguments["device"] ?? "auto")
+                    Children.Self(
+                        "relation-times",
+                        "--what",
+                        what,
+                        "--shapes",
+                        list,
+                        "--device",
+                        arguments["device"] ?? (onCuda ? "cuda" : "cpu")
+                    )
                 );
             if (onCuda && !skipped.Contains("peers"))
                 lines.AddRange(Peer(peers, "relation_kl_torch.py"));
@@ -59,7 +67,15 @@ internal static class SpeedCommand
         if (!skipped.Contains("step"))
         {
             string ours = Path.Combine(Path.GetTempPath(), $"minilm-step-{Environment.ProcessId}.csv");
-            Children.Self("minilm-step", "--device", arguments["device"] ?? "auto", "--only", "step", "--csv", ours);
+            Children.Self(
+                "minilm-step",
+                "--device",
+                arguments["device"] ?? (onCuda ? "cuda" : "cpu"),
+                "--only",
+                "step",
+                "--csv",
+                ours
+            );
             var lines = onCuda && !skipped.Contains("peers") ? Peer(peers, "minilm_step_torch.py") : [];
             StepTable.Write(Path.Combine(folder, $"minilm-step-{suffix}.csv"), ours, Measurements(lines), machine);
             File.Delete(ours);

@@ -175,3 +175,14 @@ public sealed class AblationInterruptedException(AblationResult partial, Operati
     /// <summary>What was done before the stop.</summary>
     public AblationResult Partial { get; } = partial;
 }
+
+/// <summary>Ends a process that only helped another one with an ablation (<see cref="Ablation.WorkerVariable"/>): the other one reports the result.</summary>
+/// <param name="result">All cells.</param>
+public sealed class AblationWorkerException(AblationResult result)
+    : OperationCanceledException(
+        $"This process only helps ({Ablation.WorkerVariable} is set), and all {result.Variants.Count * result.Seeds.Count} cells of {result.Study} are there."
+    )
+{
+    /// <summary>What there is.</summary>
+    public AblationResult Result { get; } = result;
+}

@@ -94,6 +94,13 @@ internal static class CommandLine
             Description = "How many notebooks run at a time, each in a process of its own. Default: 1.",
             HelpName = "N",
         };
+        var workers = new Option<string?>("--workers", "-w")
+        {
+            Description =
+                "How many processes compute a notebook's ablation, this one included. They share its cells; for studies of small models that leave a GPU "
+                + "idle between kernels (on a CPU they take each other's cores). Default: 1.",
+            HelpName = "N",
+        };
         var timeout = new Option<string?>("--timeout")
         {
             Description = "Seconds after which a notebook is stopped and saved as far as it came. Default: no limit.",
@@ -115,6 +122,7 @@ internal static class CommandLine
             output,
             html,
             jobs,
+            workers,
             timeout,
         };
         command.SetAction(parsed =>
@@ -126,7 +134,8 @@ internal static class CommandLine
                     parsed.GetValue(output),
                     parsed.GetValue(html),
                     parsed.GetValue(jobs),
-                    parsed.GetValue(timeout)
+                    parsed.GetValue(timeout),
+                    parsed.GetValue(workers)
                 )
             )
         );

@@ -15,7 +15,8 @@ internal sealed record RunRequest(
     string? Output,
     bool Html,
     string? Jobs,
-    string? Timeout
+    string? Timeout,
+    string? Workers
 );
 
 /// <summary>The command <c>run</c>: checks everything first, then runs one notebook here or several in processes of their own.</summary>
@@ -28,7 +29,8 @@ internal static class RunCommand
         bool isChild = Environment.GetEnvironmentVariable(JobRunner.ChildVariable) == "1";
         if (request.Files.Count == 0)
             throw new BadInputException("Name a notebook: research run FILE... See 'research run --help'.");
-        int jobs = ParseJobs(request.Jobs);
+        int jobs = ParseCount("--jobs", request.Jobs),
+            workers = ParseCount("--workers", request.Workers);
         var timeout = ParseTimeout(request.Timeout);
         var files = InputFiles.Expand(request.Files);
         var documents = files.Select(ReadChecked).ToList();
@@ -37,13 +39,13 @@ internal static class RunCommand
         SetEnvironment(RunSettings.DeviceVariable, request.Device);
         CheckScale();
         if (files.Count == 1)
-            return RunOne(documents[0], new RunFiles(files[0], output, request.Html), timeout, isChild);
+            return RunOne(documents[0], new RunFiles(files[0], output, request.Html), timeout, isChild, workers);
         _ = CheckedSettings();
         RequireWritable(output);
         return RunMany(files, jobs, Arguments(request, output));
     }
 
-    private static int RunOne(NotebookDocument document, RunFiles files, TimeSpan? timeout, bool isChild)
+    private static int RunOne(NotebookDocument document, RunFiles files, TimeSpan? timeout, bool isChild, int workers)
     {
         string folder = Path.GetDirectoryName(files.Input)!;
         _ = TerminalView.StartFolder; // remembered before the session changes it
@@ -54,11 +56,15 @@ internal static class RunCommand
         using var stop = new StopControl(signals: true, timeout);
         if (isChild)
             ObeyParent(stop);
+        using var helpers = workers > 1 ? new WorkerProcesses(files.Input, workers - 1) : null;
         using IRunView view = isChild ? new JobView(Console.Out) : new TerminalView();
         var session = new NotebookSession(folder, view);
         var runner = new NotebookRunner(document, files, provenance, view, stop);
         var report = runner.RunAsync(session).GetAwaiter().GetResult();
         int code = ExitCodes.Of(report.Status);
+        foreach (string crash in helpers?.Crashes() ?? [])
+            Console.Error.WriteLine(crash);
+        helpers?.Dispose();
         if (stop.Firm.IsCompleted)
             ProcessExit.Now(code);
         session.Dispose();
@@ -153,10 +159,10 @@ internal static class RunCommand
         }
     }
 
-    private static int ParseJobs(string? text) =>
+    private static int ParseCount(string option, string? text) =>
         text is null ? 1
-        : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int jobs) && jobs >= 1 ? jobs
-        : throw new BadInputException($"--jobs is '{text}'; it must be a whole number of at least 1.");
+        : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int count) && count >= 1 ? count
+        : throw new BadInputException($"{option} is '{text}'; it must be a whole number of at least 1.");
 
     private static TimeSpan? ParseTimeout(string? text) =>
         text is null ? null
@@ -173,6 +179,8 @@ internal static class RunCommand
             arguments.Add("--html");
         if (request.Timeout is not null)
             arguments.AddRange(["--timeout", request.Timeout]);
+        if (request.Workers is not null)
+            arguments.AddRange(["--workers", request.Workers]);
         return arguments; // scale and device travel in the environment
     }
 

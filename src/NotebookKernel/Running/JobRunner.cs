@@ -63,7 +63,7 @@ internal sealed class JobRunner(int jobs, IReadOnlyList<string> arguments)
     private async Task<RunReport> RunOneAsync(string notebook, JobBoard board)
     {
         var clock = Stopwatch.StartNew();
-        using var child = new Process { StartInfo = StartInfo(notebook) };
+        using var child = new Process { StartInfo = StartInfo(notebook, arguments) };
         RunReport? report = null;
         int cell = 0,
             cells = 0;
@@ -111,7 +111,8 @@ internal sealed class JobRunner(int jobs, IReadOnlyList<string> arguments)
             );
     }
 
-    private ProcessStartInfo StartInfo(string notebook)
+    /// <summary>How a child is started, whose input, output and errors are this process's.</summary>
+    internal static ProcessStartInfo StartInfo(string notebook, IReadOnlyList<string> arguments)
     {
         string program =
             Environment.ProcessPath ?? throw new InvalidOperationException("The program does not know its own path.");

@@ -127,6 +127,58 @@ public class AblationTests
     }
 
     [Fact]
+    public async Task AblationsOverOneCacheShareTheirCells()
+    {
+        using var folder = new TemporaryFolder();
+        var options = new AblationOptions { CacheFolder = folder.Path };
+        var ran = new System.Collections.Concurrent.ConcurrentBag<(string, long)>();
+        using var both = new Barrier(2);
+        AblationResult Run() =>
+            new Ablation("01-x", Settings(), options).Run(
+                ["a", "b"],
+                [0, 1, 2],
+                (variant, seed) =>
+                {
+                    ran.Add((variant, seed));
+                    if (variant == "a" && seed < 2)
+                        both.SignalAndWait(); // so each of the two computes one
+                    return Score(seed);
+                }
+            );
+        var results = await Task.WhenAll(Task.Run(Run), Task.Run(Run));
+        Assert.Equal(6, ran.Count);
+        Assert.Equal(6, ran.Distinct().Count());
+        foreach (var result in results)
+        {
+            Assert.Equal(
+                [("a", 0L), ("a", 1L), ("a", 2L), ("b", 0L), ("b", 1L), ("b", 2L)],
+                result.Cells.Select(cell => (cell.Variant, cell.Seed))
+            );
+            Assert.Contains(result.Cells, cell => cell.FromCache);
+            Assert.Empty(result.Notes);
+        }
+        Assert.Empty(Directory.EnumerateFiles(folder.Path, "*" + CellClaim.Suffix, SearchOption.AllDirectories));
+    }
+
+    [Fact]
+    public void AClaimIsFreeAgainWhenItsHolderIsGone()
+    {
+        using var folder = new TemporaryFolder();
+        string cell = Path.Combine(folder.Path, "study", "cell.json");
+        using (var first = CellClaim.Take(cell, out bool isTaken))
+        {
+            Assert.NotNull(first);
+            Assert.False(isTaken);
+            Assert.Null(CellClaim.Take(cell, out isTaken));
+            Assert.True(isTaken);
+        }
+        File.WriteAllText(cell + CellClaim.Suffix, ""); // what a killed process leaves
+        using var next = CellClaim.Take(cell, out bool still);
+        Assert.NotNull(next);
+        Assert.False(still);
+    }
+
+    [Fact]
     public void AStopKeepsWhatWasDone()
     {
         using var folder = new TemporaryFolder();
