@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
 using TorchSharp;
@@ -8,6 +9,9 @@ namespace AttentionDistillation.Worlds.Images;
 /// <summary>Training batches of an <see cref="ImageSet"/>.</summary>
 internal sealed class ImageBatches : IBatchSource
 {
+    /// <summary>How many threads make the images of a batch; -1 for all cores. For measurements and tests: the images are the same.</summary>
+    internal static int Workers { get; set; } = -1;
+
     private readonly ImageSet images;
     private readonly EpochOrder order;
     private readonly long[] augmentationSeeds;
@@ -43,32 +47,39 @@ internal sealed class ImageBatches : IBatchSource
             chosen[row] = order.At(step * batchSize + row);
         var builder = new Builder(images, chosen, patch);
         long[] seeds = SeedsOf(0, step);
-        for (int row = 0; row < batchSize; row++)
-            augmentation.Apply(
-                images.PixelsOf(chosen[row]),
-                builder.PixelsOf(row),
-                patch > 0 ? images.PartsOf(chosen[row]) : [],
-                builder.PartsOf(row),
-                images.Channels,
-                images.Size,
-                seeds[row]
-            );
+        // Every image has a seed of its own, so that the threads' order changes nothing.
+        ForEachRow(
+            batchSize,
+            row =>
+                augmentation.Apply(
+                    images.PixelsOf(chosen[row]),
+                    builder.PixelsOf(row),
+                    patch > 0 ? images.PartsOf(chosen[row]) : [],
+                    builder.PartsOf(row),
+                    images.Channels,
+                    images.Size,
+                    seeds[row]
+                )
+        );
         var batch = builder.Build();
         batch["augmentation_seed"] = tensor(seeds);
         if (augmentationSeeds.Length > 1)
         {
             float[] second = new float[batchSize * images.Channels * images.Area];
             long[] secondSeeds = SeedsOf(1, step);
-            for (int row = 0; row < batchSize; row++)
-                augmentation.Apply(
-                    images.PixelsOf(chosen[row]),
-                    second.AsSpan(row * images.Channels * images.Area, images.Channels * images.Area),
-                    [],
-                    [],
-                    images.Channels,
-                    images.Size,
-                    secondSeeds[row]
-                );
+            ForEachRow(
+                batchSize,
+                row =>
+                    augmentation.Apply(
+                        images.PixelsOf(chosen[row]),
+                        second.AsSpan(row * images.Channels * images.Area, images.Channels * images.Area),
+                        [],
+                        [],
+                        images.Channels,
+                        images.Size,
+                        secondSeeds[row]
+                    )
+            );
             batch[ImageSet.SecondView] = tensor(second, batchSize, images.Channels, images.Size, images.Size);
         }
         return batch;
@@ -78,13 +89,29 @@ internal sealed class ImageBatches : IBatchSource
     public static Batch Plain(ImageSet images, int first, int count, int patch)
     {
         var builder = new Builder(images, [.. Enumerable.Range(first, count)], patch);
-        for (int row = 0; row < count; row++)
-        {
-            images.PixelsOf(first + row).CopyTo(builder.PixelsOf(row));
-            if (patch > 0)
-                images.PartsOf(first + row).CopyTo(builder.PartsOf(row));
-        }
+        ForEachRow(
+            count,
+            row =>
+            {
+                images.PixelsOf(first + row).CopyTo(builder.PixelsOf(row));
+                if (patch > 0)
+                    images.PartsOf(first + row).CopyTo(builder.PartsOf(row));
+            }
+        );
         return builder.Build();
+    }
+
+    // The failure of an image is thrown as it is.
+    private static void ForEachRow(int count, Action<int> make)
+    {
+        try
+        {
+            Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = Workers }, make);
+        }
+        catch (AggregateException failures)
+        {
+            ExceptionDispatchInfo.Throw(failures.InnerExceptions[0]);
+        }
     }
 
     private long[] SeedsOf(int view, long step)

@@ -11,7 +11,8 @@ namespace AttentionDistillation.Worlds.Images;
 public sealed record ImageFolder(ImageSet Train, ImageSet Test, IReadOnlyList<double> Mean, IReadOnlyList<double> Deviation);
 
 /// <summary>
-/// Reads the binary files in which CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST are published, as [n, 3, 32, 32]. Every file may be gzipped (.gz).
+/// Reads the binary files in which CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST are published, as [n, 3, 32, 32]; every file may be gzipped (.gz). Folders of
+/// image files are read by <see cref="ClassFolders"/>.
 /// </summary>
 /// <remarks>
 /// Formats: CIFAR (Krizhevsky 2009, "binary version"): records of 1 label byte (CIFAR-100: coarse, then fine) and 3,072 bytes, the red, green and blue
@@ -39,11 +40,12 @@ public static class ImageFiles
     ];
 
     /// <summary>Reads whatever of the formats a folder holds, told by the files' names.</summary>
-    /// <param name="folder">Holds data_batch_1.bin ..., or train.bin and test.bin, or train-images-idx3-ubyte ...</param>
+    /// <param name="folder">Holds data_batch_1.bin ..., or train.bin and test.bin, or train-images-idx3-ubyte ..., or image files in folders of classes (<see cref="ClassFolders"/>).</param>
+    /// <param name="options">Size, cut and scaling of image files in folders; the binary files are read as they are.</param>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     /// <exception cref="FileNotFoundException">None of the formats, or a file of it is missing; the message says what to download.</exception>
     /// <exception cref="InvalidDataException">A file is cut short, or says something else than its format allows; the message names it.</exception>
-    public static ImageFolder Read(string folder)
+    public static ImageFolder Read(string folder, ClassFolderOptions? options = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
         if (!Directory.Exists(folder))
@@ -54,9 +56,12 @@ public static class ImageFiles
             return ReadCifar100(folder);
         if (FindIdx(folder, "train-images", 3) is not null)
             return ReadMnist(folder);
+        if (ClassFolders.IsOne(folder))
+            return ClassFolders.Read(folder, options);
         throw new FileNotFoundException(
-            $"'{folder}' holds neither data_batch_1.bin (CIFAR-10) nor train.bin (CIFAR-100) nor train-images-idx3-ubyte (MNIST, Fashion-MNIST), plain or with .gz. "
-                + "Download the binary version from cs.toronto.edu/~kriz/cifar.html and unpack it, or the four files of MNIST, and name the folder that holds them."
+            $"'{folder}' holds neither data_batch_1.bin (CIFAR-10) nor train.bin (CIFAR-100) nor train-images-idx3-ubyte (MNIST, Fashion-MNIST), plain or with .gz, nor "
+                + "train/CLASS folders of image files (ImageNet, Tiny-ImageNet). Download the binary version from cs.toronto.edu/~kriz/cifar.html and unpack it, or the four "
+                + "files of MNIST, or lay image files out as train/CLASS/*.JPEG and val/CLASS/*.JPEG, and name the folder that holds them."
         );
     }
 

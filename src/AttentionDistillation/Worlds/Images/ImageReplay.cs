@@ -41,12 +41,9 @@ public sealed class ImageReplay
         ArgumentNullException.ThrowIfNull(augmentation);
         augmentation.Validate(images.Size);
         (this.images, this.augmentation, this.seed) = (images, augmentation, seed);
-        uint content = 0;
-        for (int index = 0; index < images.Count; index++)
-            content = Crc32C.Of(MemoryMarshal.AsBytes(images.PixelsOf(index)), content);
         Pipeline = string.Create(
             CultureInfo.InvariantCulture,
-            $"{images.Count} images [{images.Channels}, {images.Size}, {images.Size}] of checksum {content:x8}; {augmentation.Description}"
+            $"{images.Count} images [{images.Channels}, {images.Size}, {images.Size}] of checksum {images.Checksum():x8}; {augmentation.Description}"
         );
     }
 

@@ -1,10 +1,14 @@
+using AttentionDistillation.Runtime;
 using AttentionDistillation.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace AttentionDistillation.Worlds.Images;
 
-/// <summary>Labelled square images [n, channels, S, S] in memory, drawn (<see cref="KeyObjects"/>) or read (<see cref="ImageFiles"/>).</summary>
+/// <summary>
+/// Labelled square images [n, channels, S, S]: in memory, drawn (<see cref="KeyObjects"/>) or read (<see cref="ImageFiles"/>), or in files that are decoded
+/// whenever an image is asked for (<see cref="ClassFolders"/>).
+/// </summary>
 /// <remarks>
 /// Subsets share the images. Batches carry <c>pixel_values</c> float32 [B, channels, S, S], <c>labels</c> int64 [B] and <c>index</c> int64 [B], the
 /// image's number in this set; training batches also <c>augmentation_seed</c> int64 [B], with which <see cref="Augmented"/> repeats an image exactly.
@@ -17,7 +21,7 @@ public sealed class ImageSet
     /// <summary>The name of the per-patch labels in a batch, int64 [B, patches], patches row by row.</summary>
     public const string PatchLabels = "patch_labels";
 
-    private readonly float[] pixels;
+    private readonly Pixels pixels;
     private readonly byte[]? parts;
     private readonly KeyPlace[]? keys;
     private readonly int[] rows;
@@ -33,10 +37,47 @@ public sealed class ImageSet
         byte[]? parts = null,
         KeyPlace[]? keys = null
     )
-        : this(pixels, classNames, channels, size, parts, keys, [.. Enumerable.Range(0, labels.Length)], labels, labels) { }
+        : this(
+            new Pixels(pixels, null, null),
+            classNames,
+            channels,
+            size,
+            parts,
+            keys,
+            [.. Enumerable.Range(0, labels.Length)],
+            labels,
+            labels
+        ) { }
+
+    /// <summary>Images that are decoded when they are asked for, by several threads at a time.</summary>
+    /// <param name="decode">Makes an image [channels, S, S] by its number.</param>
+    /// <param name="describe">What decides an image's pixels, in words.</param>
+    /// <param name="labels">The label of each.</param>
+    /// <param name="classNames">The names of the classes.</param>
+    /// <param name="channels">Number of channels.</param>
+    /// <param name="size">S.</param>
+    internal ImageSet(
+        Func<int, float[]> decode,
+        Func<int, string> describe,
+        int[] labels,
+        IReadOnlyList<string> classNames,
+        int channels,
+        int size
+    )
+        : this(
+            new Pixels(null, decode, describe),
+            classNames,
+            channels,
+            size,
+            null,
+            null,
+            [.. Enumerable.Range(0, labels.Length)],
+            labels,
+            labels
+        ) { }
 
     private ImageSet(
-        float[] pixels,
+        Pixels pixels,
         IReadOnlyList<string> classNames,
         int channels,
         int size,
@@ -262,7 +303,22 @@ public sealed class ImageSet
                 $"A set holds at most {Array.MaxLength / valuesPerImage} images of this size."
             );
 
-    internal ReadOnlySpan<float> PixelsOf(int index) => pixels.AsSpan(rows[index] * Channels * Area, Channels * Area);
+    internal ReadOnlySpan<float> PixelsOf(int index) =>
+        pixels.InMemory is { } all ? all.AsSpan(rows[index] * Channels * Area, Channels * Area) : pixels.Decode!(rows[index]);
+
+    /// <summary>A checksum of all images in order: of their pixels in memory, or of their files' names and lengths.</summary>
+    internal uint Checksum()
+    {
+        uint sum = 0;
+        for (int index = 0; index < Count; index++)
+            sum = Crc32C.Of(
+                pixels.Describe is { } describe
+                    ? System.Text.Encoding.UTF8.GetBytes(describe(rows[index]))
+                    : System.Runtime.InteropServices.MemoryMarshal.AsBytes(PixelsOf(index)),
+                sum
+            );
+        return sum;
+    }
 
     internal ReadOnlySpan<byte> PartsOf(int index) => (parts ?? throw Unknown("parts")).AsSpan(rows[index] * Area, Area);
 
@@ -288,4 +344,7 @@ public sealed class ImageSet
 
     private static InvalidOperationException Unknown(string what) =>
         new($"These images were read from files, which do not say the {what}. Use {nameof(KeyObjects)} for that.");
+
+    // In memory, image after image, or made when asked for.
+    private sealed record Pixels(float[]? InMemory, Func<int, float[]>? Decode, Func<int, string>? Describe);
 }
