@@ -14,8 +14,8 @@ internal static class VisionThroughput
     internal static BenchmarkCommand Command { get; } =
         new(
             "vision-throughput",
-            "[--device cpu|cuda] [--precision single|bfloat16] [--batch N]",
-            "Images per second of the vision models, and of convolutions in the default layout beside channels last.",
+            "[--device cpu|cuda] [--precision single|bfloat16] [--batch N] [--output FOLDER]",
+            "Images per second of the vision models, and of convolutions in the default layout beside channels last; output also writes vision-throughput-DEVICE.csv there",
             Run
         );
 
@@ -29,12 +29,30 @@ internal static class VisionThroughput
         var type = arguments["precision"] == "bfloat16" ? ScalarType.BFloat16 : ScalarType.Float32;
         int batch = arguments.Number("batch", 32);
         Console.WriteLine($"vision-throughput on {Devices.Describe(device)}, {type}, batches of {batch}");
-        Layouts(device, type, batch);
-        Models(device, type, batch);
+        var lines = new List<string>();
+        Layouts(device, type, batch, lines);
+        Models(device, type, batch, lines);
+        if (arguments["output"] is { } output)
+            Write(output, device, lines);
         return 0;
     }
 
-    private static void Layouts(Device device, ScalarType type, int batch)
+    private static void Write(string folder, Device device, List<string> lines)
+    {
+        Directory.CreateDirectory(folder);
+        var machine = SpeedCommand.Machine.Describe(device);
+        var text = new StringWriter { NewLine = "\n" };
+        text.WriteLine("what,measure,precision,batch,images_per_second," + SpeedCommand.Machine.Header);
+        foreach (string line in lines)
+            text.WriteLine($"{line},{machine.Row}");
+        string suffix = device.type == DeviceType.CUDA ? machine.Short : "cpu";
+        SpeedCommand.AtomicWrite(Path.Combine(folder, $"vision-throughput-{suffix}.csv"), text.ToString());
+    }
+
+    private static string Line(string what, string measure, ScalarType type, int batch, double seconds) =>
+        $"{what.Replace(",", ";", StringComparison.Ordinal)},{measure},{type},{batch},{SpeedCommand.Number(batch / seconds)}";
+
+    private static void Layouts(Device device, ScalarType type, int batch, List<string> lines)
     {
         Console.WriteLine("3 x 3 convolution, forward and backward   default layout   channels last   (ms)");
         foreach (var (channels, side) in new[] { (16L, 32L), (32L, 16L), (64L, 8L), (64L, 56L), (128L, 28L) })
@@ -59,10 +77,12 @@ internal static class VisionThroughput
             Console.WriteLine(
                 string.Create(CultureInfo.InvariantCulture, $"  {shape, -38} {times[0] * 1e3, 14:F2} {times[1] * 1e3, 15:F2}")
             );
+            foreach (var (layout, seconds) in new[] { "default layout", "channels last" }.Zip(times))
+                lines.Add(Line($"convolution 3 x 3; {shape}", $"forward and backward; {layout}", type, batch, seconds));
         }
     }
 
-    private static void Models(Device device, ScalarType type, int batch)
+    private static void Models(Device device, ScalarType type, int batch, List<string> lines)
     {
         (string Name, long Side, Func<ImageModel> Build)[] models =
         [
@@ -121,6 +141,8 @@ internal static class VisionThroughput
             Console.WriteLine(
                 string.Create(CultureInfo.InvariantCulture, $"  {name, -38} {batch / forward, 8:F0} {batch / both, 22:F0}")
             );
+            lines.Add(Line(name, "forward", type, batch, forward));
+            lines.Add(Line(name, "forward and backward", type, batch, both));
         }
     }
 
