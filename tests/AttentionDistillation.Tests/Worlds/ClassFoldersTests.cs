@@ -134,7 +134,7 @@ public sealed class ClassFoldersTests : IDisposable
         Png("val/0/1.png", 24, 24);
         var train = ImageFiles.Read(folder, new() { Size = 16 }).Train;
         var augmentation = ImageAugmentation.TwoView;
-        float[] Pixels(int workers)
+        float[] Pixels(int? workers)
         {
             ImageBatches.Workers = workers;
             using var batch = train.Training(3, 8, augmentation, views: 2).BatchAt(2);
@@ -144,11 +144,11 @@ public sealed class ClassFoldersTests : IDisposable
         {
             float[] one = Pixels(1);
             Assert.Equal(one, Pixels(4));
-            Assert.Equal(one, Pixels(-1));
+            Assert.Equal(one, Pixels(null));
         }
         finally
         {
-            ImageBatches.Workers = -1;
+            ImageBatches.Workers = null;
         }
         using var batch = train.Evaluation(5).BatchAt(2);
         using var image = train.Image(11);

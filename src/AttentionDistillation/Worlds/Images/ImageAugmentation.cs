@@ -44,6 +44,9 @@ public sealed record ImageAugmentation
     /// </summary>
     public double Erase { get; init; }
 
+    /// <summary>True where nothing is computed from the pixels: flips and shifts.</summary>
+    internal bool OnlyMovesPixels => LeastCrop >= 1 && ColourJitter == 0 && Noise == 0 && Erase == 0;
+
     /// <summary>Everything that decides what a seed makes of an image, in words that are the same in every culture.</summary>
     internal string Description =>
         string.Create(

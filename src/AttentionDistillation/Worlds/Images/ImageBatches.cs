@@ -9,8 +9,11 @@ namespace AttentionDistillation.Worlds.Images;
 /// <summary>Training batches of an <see cref="ImageSet"/>.</summary>
 internal sealed class ImageBatches : IBatchSource
 {
-    /// <summary>How many threads make the images of a batch; -1 for all cores. For measurements and tests: the images are the same.</summary>
-    internal static int Workers { get; set; } = -1;
+    /// <summary>
+    /// How many threads make the images of a batch, for measurements and tests; the images are the same. Null, as ever outside of those, is all cores for files and
+    /// for augmentations that compute, and one thread for what only moves pixels: in a training, threads cost more than they save there.
+    /// </summary>
+    internal static int? Workers { get; set; }
 
     private readonly ImageSet images;
     private readonly EpochOrder order;
@@ -18,6 +21,7 @@ internal sealed class ImageBatches : IBatchSource
     private readonly int batchSize;
     private readonly ImageAugmentation augmentation;
     private readonly int patch;
+    private readonly bool isLight;
 
     public ImageBatches(ImageSet images, long seed, int batchSize, ImageAugmentation augmentation, int views, int patch)
     {
@@ -30,6 +34,7 @@ internal sealed class ImageBatches : IBatchSource
         this.batchSize = batchSize;
         this.augmentation = augmentation;
         this.patch = patch;
+        isLight = images.IsInMemory && augmentation.OnlyMovesPixels;
         order = new EpochOrder(images.Count, Seeds.Derive(seed, "images"));
         augmentationSeeds =
         [
@@ -50,6 +55,7 @@ internal sealed class ImageBatches : IBatchSource
         // Every image has a seed of its own, so that the threads' order changes nothing.
         ForEachRow(
             batchSize,
+            isLight,
             row =>
                 augmentation.Apply(
                     images.PixelsOf(chosen[row]),
@@ -69,6 +75,7 @@ internal sealed class ImageBatches : IBatchSource
             long[] secondSeeds = SeedsOf(1, step);
             ForEachRow(
                 batchSize,
+                isLight,
                 row =>
                     augmentation.Apply(
                         images.PixelsOf(chosen[row]),
@@ -91,6 +98,7 @@ internal sealed class ImageBatches : IBatchSource
         var builder = new Builder(images, [.. Enumerable.Range(first, count)], patch);
         ForEachRow(
             count,
+            images.IsInMemory,
             row =>
             {
                 images.PixelsOf(first + row).CopyTo(builder.PixelsOf(row));
@@ -102,11 +110,11 @@ internal sealed class ImageBatches : IBatchSource
     }
 
     // The failure of an image is thrown as it is.
-    private static void ForEachRow(int count, Action<int> make)
+    private static void ForEachRow(int count, bool isLight, Action<int> make)
     {
         try
         {
-            Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = Workers }, make);
+            Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = Workers ?? (isLight ? 1 : -1) }, make);
         }
         catch (AggregateException failures)
         {

@@ -137,6 +137,8 @@ public sealed class ImageSet
 
     internal int Area => Size * Size;
 
+    internal bool IsInMemory => pixels.InMemory is not null;
+
     /// <summary>An image, float32 [channels, S, S]; the caller disposes it.</summary>
     /// <exception cref="ArgumentOutOfRangeException">No such image.</exception>
     public Tensor Image(int index) => tensor(PixelsOf(Checked(index)).ToArray(), Channels, Size, Size);
