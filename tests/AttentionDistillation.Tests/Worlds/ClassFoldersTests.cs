@@ -9,6 +9,13 @@ public sealed class ClassFoldersTests : IDisposable
 {
     private static readonly ClassFolderOptions Intensities = new() { Mean = [0, 0, 0], Deviation = [1, 1, 1] };
 
+    private const string Cmyk =
+        "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwABAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ"
+        + "EBAQEB/8AAFAgAEAAQBEMRAE0RAFkRAEsRAP/EAB8AAAEFAQEBAQEBAAAAAAAAAAABAgMEBQYHCAkKC//EALUQAAIBAwMCBAMFBQQEAAABfQEC"
+        + "AwAEEQUSITFBBhNRYQcicRQygZGhCCNCscEVUtHwJDNicoIJChYXGBkaJSYnKCkqNDU2Nzg5OkNERUZHSElKU1RVVldYWVpjZGVmZ2hpanN0dX"
+        + "Z3eHl6g4SFhoeIiYqSk5SVlpeYmZqio6Slpqeoqaqys7S1tre4ubrCw8TFxsfIycrS09TV1tfY2drh4uPk5ebn6Onq8fLz9PX29/j5+v/aAA4E"
+        + "QwBNAFkASwAAPwD+riu4r+bev7CKKKKKKKKKKKKK/9k=";
+
     private readonly string folder = Directory.CreateTempSubdirectory("classes").FullName;
 
     public void Dispose() => Directory.Delete(folder, recursive: true);
@@ -124,6 +131,27 @@ public sealed class ClassFoldersTests : IDisposable
             Assert.Equal((channel + 1) * 10 / 255f, clear[channel, 3, 7].ToSingle(), 5); // not blended with any background
             Assert.Equal(((int[])[200, 100, 50])[channel] / 255f, photo[channel, 4, 4].ToSingle(), 2);
         }
+    }
+
+    // Pillow 9.4 reads it as (190, 119, 49) everywhere.
+    [Fact]
+    public void AnImageInPrintersColoursIsReadInRed_GreenAndBlue()
+    {
+        Png("val/a/1.png", 16, 16);
+        Directory.CreateDirectory(Path.Combine(folder, "train", "a"));
+        File.WriteAllBytes(Path.Combine(folder, "train", "a", "1.jpg"), Convert.FromBase64String(Cmyk));
+        using var image = ImageFiles.Read(folder, Intensities with { Size = 16 }).Train.Image(0);
+        for (int channel = 0; channel < 3; channel++)
+            Assert.Equal(((int[])[190, 119, 49])[channel] / 255f, image[channel, 8, 8].ToSingle(), 0.02f);
+    }
+
+    [Fact]
+    public void FilesThatMacOsLeavesAreNoImages()
+    {
+        Png("train/a/1.png", 8, 8);
+        Png("val/a/1.png", 8, 8);
+        File.WriteAllText(Path.Combine(folder, "train", "a", "._1.png"), "Mac OS X");
+        Assert.Equal(1, ImageFiles.Read(folder).Train.Count);
     }
 
     [Fact]

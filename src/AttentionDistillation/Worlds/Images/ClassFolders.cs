@@ -17,6 +17,7 @@ public static class ClassFolders
     private const int DefaultSize = 224;
     private const int TinySize = 64;
     private const string Annotations = "val_annotations.txt";
+    private const string Listed = "wnids.txt"; // Tiny-ImageNet's list of classes
     private static readonly string[] TestNames = ["val", "test", "valid", "validation"];
     private static readonly string[] Extensions = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"];
 
@@ -49,12 +50,12 @@ public static class ClassFolders
                 $"'{folder}' has no folder of test images beside train. It may be called {string.Join(", ", TestNames)}."
             );
         string[] classes = ClassesOf(folder, train);
-        bool isTiny = File.Exists(Path.Combine(test, Annotations));
-        int size = options.Size ?? (isTiny ? TinySize : DefaultSize);
+        bool isAnnotated = File.Exists(Path.Combine(test, Annotations));
+        int size = options.Size ?? (isAnnotated || File.Exists(Path.Combine(folder, Listed)) ? TinySize : DefaultSize);
         var decoder = new ImageDecoder(size, options);
         string[] names = Readable(folder, classes);
         var trainFiles = FilesByClass(train, classes, options.ImagesPerClass, mustHaveAll: true);
-        var testFiles = isTiny
+        var testFiles = isAnnotated
             ? Annotated(test, classes, options.ImagesPerClass)
             : FilesByClass(test, classes, options.ImagesPerClass, mustHaveAll: false);
         return new(Set(trainFiles), Set(testFiles), options.Mean, options.Deviation);
@@ -81,7 +82,7 @@ public static class ClassFolders
     {
         string[] found = [.. Directory.EnumerateDirectories(train).Select(path => Path.GetFileName(path)!)];
         Array.Sort(found, StringComparer.Ordinal);
-        string listed = Path.Combine(folder, "wnids.txt");
+        string listed = Path.Combine(folder, Listed);
         if (!File.Exists(listed))
             return found;
         string[] classes = [.. File.ReadLines(listed).Select(line => line.Trim()).Where(line => line.Length > 0)];
@@ -124,6 +125,7 @@ public static class ClassFolders
         [
             .. Directory
                 .EnumerateFiles(folder, "*", SearchOption.AllDirectories)
+                .Where(path => !Path.GetFileName(path).StartsWith('.')) // what macOS leaves beside files it copies
                 .Where(path => Extensions.Contains(Path.GetExtension(path), StringComparer.OrdinalIgnoreCase)),
         ];
         Array.Sort(images, StringComparer.Ordinal);

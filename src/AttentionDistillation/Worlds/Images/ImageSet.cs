@@ -49,13 +49,10 @@ public sealed class ImageSet
             labels
         ) { }
 
-    /// <summary>Images that are decoded when they are asked for, by several threads at a time.</summary>
-    /// <param name="decode">Makes an image [channels, S, S] by its number.</param>
-    /// <param name="describe">What decides an image's pixels, in words.</param>
-    /// <param name="labels">The label of each.</param>
-    /// <param name="classNames">The names of the classes.</param>
-    /// <param name="channels">Number of channels.</param>
-    /// <param name="size">S.</param>
+    /// <summary>
+    /// Images that are decoded when they are asked for, by several threads at a time: <c>decode</c> makes an image [channels, S, S] by its number, <c>describe</c> says
+    /// what decides its pixels.
+    /// </summary>
     internal ImageSet(
         Func<int, float[]> decode,
         Func<int, string> describe,
