@@ -157,7 +157,7 @@ public sealed class Ablation(string study, RunSettings settings, AblationOptions
         if (isTaken)
             return null;
         // Another process may have ended it between the two lines above.
-        if (!options.Fresh && claim is not null && cache.TryRead(key, [], out kept))
+        if (!options.Fresh && cache.TryRead(key, [], out kept))
             return kept;
         var made = Compute(variant, seed, cell);
         cache.Write(key, made, notes);

@@ -8,6 +8,8 @@ internal sealed class CellClaim : IDisposable
 {
     internal const string Suffix = ".claim";
 
+    private const int Attempts = 10;
+
     private readonly string path;
     private readonly FileStream file;
 
@@ -21,20 +23,26 @@ internal sealed class CellClaim : IDisposable
     {
         string path = cell + Suffix;
         isTaken = false;
-        try
-        {
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            return new(path, new FileStream(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.None));
-        }
-        catch (IOException) when (File.Exists(path))
-        {
-            isTaken = true;
-            return null;
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            return null;
-        }
+        for (int attempt = 0; attempt < Attempts; attempt++)
+            try
+            {
+                Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+                return new(path, new FileStream(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.None));
+            }
+            catch (IOException) when (File.Exists(path))
+            {
+                isTaken = true;
+                return null;
+            }
+            catch (IOException)
+            {
+                // Its holder let go between the two looks, so that the file is gone by now: take it. Where files cannot be made at all, this ends soon.
+            }
+            catch (UnauthorizedAccessException)
+            {
+                return null;
+            }
+        return null;
     }
 
     /// <summary>Gives the cell back.</summary>

@@ -141,7 +141,7 @@ public class AblationTests
                 {
                     ran.Add((variant, seed));
                     if (variant == "a" && seed < 2)
-                        both.SignalAndWait(); // so each of the two computes one
+                        Assert.True(both.SignalAndWait(TimeSpan.FromMinutes(1)), "One of the two computed both."); // so each computes one
                     return Score(seed);
                 }
             );
@@ -158,6 +158,30 @@ public class AblationTests
             Assert.Empty(result.Notes);
         }
         Assert.Empty(Directory.EnumerateFiles(folder.Path, "*" + CellClaim.Suffix, SearchOption.AllDirectories));
+    }
+
+    [Fact]
+    public async Task ManyQuickCellsAreEachComputedOnce()
+    {
+        using var folder = new TemporaryFolder();
+        var options = new AblationOptions { CacheFolder = folder.Path };
+        var ran = new System.Collections.Concurrent.ConcurrentBag<(string, long)>();
+        long[] seeds = [.. Enumerable.Range(0, 100).Select(seed => (long)seed)];
+        AblationResult Run() =>
+            new Ablation("01-x", Settings(), options).Run(
+                ["a", "b"],
+                seeds,
+                (variant, seed) =>
+                {
+                    ran.Add((variant, seed));
+                    return Score(seed);
+                }
+            );
+        var results = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Task.Run(Run)));
+        Assert.Equal(200, ran.Distinct().Count());
+        Assert.Equal(200, ran.Count);
+        Assert.All(results, result => Assert.Equal(200, result.Cells.Count));
+        Assert.All(results, result => Assert.Empty(result.Failures));
     }
 
     [Fact]
