@@ -64,7 +64,13 @@ internal static class ImageLoading
                     );
             }
             if (arguments["output"] is { } output)
-                Write(output, lines);
+                SpeedCommand.WriteTable(
+                    output,
+                    "image-loading-cpu.csv",
+                    SpeedCommand.Machine.Describe(TorchSharp.torch.CPU),
+                    "source,threads,batch,images_per_second",
+                    lines
+                );
             return 0;
         }
         finally
@@ -146,16 +152,5 @@ internal static class ImageLoading
                 using var file = File.Create(Path.Combine(place, $"{number}.jpeg"));
                 data.SaveTo(file);
             }
-    }
-
-    private static void Write(string folder, List<string> lines)
-    {
-        Directory.CreateDirectory(folder);
-        var machine = SpeedCommand.Machine.Describe(TorchSharp.torch.CPU);
-        var text = new StringWriter { NewLine = "\n" };
-        text.WriteLine("source,threads,batch,images_per_second," + SpeedCommand.Machine.Header);
-        foreach (string line in lines)
-            text.WriteLine($"{line},{machine.Row}");
-        SpeedCommand.AtomicWrite(Path.Combine(folder, "image-loading-cpu.csv"), text.ToString());
     }
 }

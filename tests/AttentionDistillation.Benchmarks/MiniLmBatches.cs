@@ -108,15 +108,14 @@ internal static class MiniLmBatches
 
     private static void Write(string folder, Cell[] cells, int steps, torch.Device device)
     {
-        Directory.CreateDirectory(folder);
         var machine = SpeedCommand.Machine.Describe(device);
-        var text = new StringWriter { NewLine = "\n" };
-        text.WriteLine(
-            "program,lengths,form,prefetch,batch,length,steps,min_ms,median_ms,tokens_per_second,real_tokens_per_second,examples_per_second,padding_share,"
-                + SpeedCommand.Machine.Header
-        );
-        foreach (var cell in cells)
-            text.WriteLine(
+        string suffix = device.type == DeviceType.CUDA ? machine.Short : "cpu";
+        SpeedCommand.WriteTable(
+            folder,
+            $"minilm-batches-{suffix}.csv",
+            machine,
+            "program,lengths,form,prefetch,batch,length,steps,min_ms,median_ms,tokens_per_second,real_tokens_per_second,examples_per_second,padding_share",
+            cells.Select(cell =>
                 string.Join(
                     ',',
                     "csharp",
@@ -131,11 +130,9 @@ internal static class MiniLmBatches
                     SpeedCommand.Number(cell.Tokens / Seconds(cell, steps)),
                     SpeedCommand.Number(cell.RealTokens / Seconds(cell, steps)),
                     SpeedCommand.Number(cell.Examples / Seconds(cell, steps)),
-                    SpeedCommand.Number(1 - ((double)cell.RealTokens / cell.Tokens)),
-                    machine.Row
+                    SpeedCommand.Number(1 - ((double)cell.RealTokens / cell.Tokens))
                 )
-            );
-        string suffix = device.type == DeviceType.CUDA ? machine.Short : "cpu";
-        SpeedCommand.AtomicWrite(Path.Combine(folder, $"minilm-batches-{suffix}.csv"), text.ToString());
+            )
+        );
     }
 }

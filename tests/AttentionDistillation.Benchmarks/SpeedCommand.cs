@@ -143,6 +143,17 @@ internal static class SpeedCommand
         AtomicWrite(file, text.ToString());
     }
 
+    /// <summary>Writes a table in which every row says where and when it was measured.</summary>
+    internal static void WriteTable(string folder, string file, Machine machine, string columns, IEnumerable<string> rows)
+    {
+        Directory.CreateDirectory(folder);
+        var text = new StringWriter { NewLine = "\n" };
+        text.WriteLine(columns + "," + Machine.Header);
+        foreach (string row in rows)
+            text.WriteLine($"{row},{machine.Row}");
+        AtomicWrite(Path.Combine(folder, file), text.ToString());
+    }
+
     internal static void AtomicWrite(string file, string text)
     {
         string temporary = file + ".new";

@@ -39,14 +39,15 @@ internal static class VisionThroughput
 
     private static void Write(string folder, Device device, List<string> lines)
     {
-        Directory.CreateDirectory(folder);
         var machine = SpeedCommand.Machine.Describe(device);
-        var text = new StringWriter { NewLine = "\n" };
-        text.WriteLine("what,measure,precision,batch,images_per_second," + SpeedCommand.Machine.Header);
-        foreach (string line in lines)
-            text.WriteLine($"{line},{machine.Row}");
         string suffix = device.type == DeviceType.CUDA ? machine.Short : "cpu";
-        SpeedCommand.AtomicWrite(Path.Combine(folder, $"vision-throughput-{suffix}.csv"), text.ToString());
+        SpeedCommand.WriteTable(
+            folder,
+            $"vision-throughput-{suffix}.csv",
+            machine,
+            "what,measure,precision,batch,images_per_second",
+            lines
+        );
     }
 
     private static string Line(string what, string measure, ScalarType type, int batch, double seconds) =>

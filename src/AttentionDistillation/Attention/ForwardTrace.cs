@@ -136,6 +136,22 @@ public sealed class ForwardTrace
     public Tensor Feature(string name) =>
         features.TryGetValue(name, out var tensor) ? tensor : throw Missing($"feature '{name}'", features.Keys);
 
+    /// <summary>Ends a model's pass: records its output if the trace wants it, and moves that and all that was recorded out of the pass's dispose scope.</summary>
+    /// <param name="trace">The trace; null for none.</param>
+    /// <param name="scope">The scope of the pass, about to end.</param>
+    /// <param name="output">What the pass gives.</param>
+    /// <returns>The output.</returns>
+    internal static Tensor End(ForwardTrace? trace, DisposeScope scope, Tensor output)
+    {
+        if (trace is not null)
+        {
+            if (trace.WantsOutput)
+                trace.RecordOutput(output);
+            trace.MoveOut(scope);
+        }
+        return scope.MoveToOuter(output);
+    }
+
     /// <summary>
     /// Moves what was recorded out of a dispose scope that is about to end. What another scope owns stays there, so every level of a model may
     /// call it.

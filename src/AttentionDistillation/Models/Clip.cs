@@ -207,11 +207,8 @@ public sealed class ClipModel : nn.Module<Tensor, Tensor, Tensor?, ForwardTrace?
                 trace.RecordFeature(LogitsPerImage, output.alias());
             if (trace.WantsFeature(LogitsPerText))
                 trace.RecordFeature(LogitsPerText, output.t());
-            if (trace.WantsOutput)
-                trace.RecordOutput(output);
-            trace.MoveOut(scope);
         }
-        return scope.MoveToOuter(output);
+        return ForwardTrace.End(trace, scope, output);
     }
 
     private static bool WantsSimilarities(ForwardTrace trace) =>

@@ -69,13 +69,7 @@ public sealed class ClipTextModel : nn.Module<Tensor, Tensor?, ForwardTrace?, Te
         var output = hidden;
         if (trace is null || trace.RunsToTheEnd)
             output = ClipNames.Finish(hidden, text.Pool(hidden, inputIds), textProjection, ClipModel.TextEmbeds, trace);
-        if (trace is not null)
-        {
-            if (trace.WantsOutput)
-                trace.RecordOutput(output);
-            trace.MoveOut(scope);
-        }
-        return scope.MoveToOuter(output);
+        return ForwardTrace.End(trace, scope, output);
     }
 
     /// <summary>Runs the model on a batch's token numbers and mask.</summary>
@@ -158,13 +152,7 @@ public sealed class ClipVisionModel : nn.Module<Tensor, ForwardTrace?, Tensor>, 
         var output = hidden;
         if (trace is null || trace.RunsToTheEnd)
             output = ClipNames.Finish(hidden, vision.Pool(hidden), visualProjection, ClipModel.ImageEmbeds, trace);
-        if (trace is not null)
-        {
-            if (trace.WantsOutput)
-                trace.RecordOutput(output);
-            trace.MoveOut(scope);
-        }
-        return scope.MoveToOuter(output);
+        return ForwardTrace.End(trace, scope, output);
     }
 
     /// <summary>Runs the model on a batch's <c>pixel_values</c>.</summary>

@@ -72,13 +72,7 @@ public sealed class ClipTextTower : nn.Module<Tensor, Tensor?, ForwardTrace?, Te
             if (trace?.WantsFeature(ClipModel.PoolerOutput) == true)
                 trace.RecordFeature(ClipModel.PoolerOutput, Pool(output, inputIds));
         }
-        if (trace is not null)
-        {
-            if (trace.WantsOutput)
-                trace.RecordOutput(output);
-            trace.MoveOut(scope);
-        }
-        return scope.MoveToOuter(output);
+        return ForwardTrace.End(trace, scope, output);
     }
 
     /// <summary>Runs the tower on a batch's token numbers and mask.</summary>

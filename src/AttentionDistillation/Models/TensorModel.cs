@@ -38,13 +38,7 @@ public abstract class TensorModel : nn.Module<Tensor, ForwardTrace?, Tensor>, IT
             throw new ArgumentException($"'{input}' must be real numbers, but are {values.dtype}. {scaling}", input);
         using var scope = NewDisposeScope();
         var output = Compute(values, trace);
-        if (trace is not null)
-        {
-            if (trace.WantsOutput)
-                trace.RecordOutput(output);
-            trace.MoveOut(scope);
-        }
-        return scope.MoveToOuter(output);
+        return ForwardTrace.End(trace, scope, output);
     }
 
     /// <summary>Runs the model on the batch's tensor of its input's name and records into the trace.</summary>

@@ -21,43 +21,68 @@ internal sealed class CheckpointFit
     /// <exception cref="ArgumentException">Tensors that the configuration ties differ in the file.</exception>
     public static CheckpointFit Of(IHubModel model, ICheckpoint checkpoint)
     {
-        var wanted = model.HubParameters();
+        var fit = Of(
+            model.Architecture,
+            model.HubParameters(),
+            checkpoint,
+            model.CanonicalName,
+            name => model.IsHarmlessExtra(name) || model.TiedNames.ContainsKey(name)
+        );
+        fit.CheckTied(model);
+        return fit;
+    }
+
+    /// <summary>The same for tensors under the names of the file.</summary>
+    /// <param name="architecture">The model, for messages.</param>
+    /// <param name="wanted">What the model needs, by the file's names.</param>
+    /// <param name="checkpoint">The file.</param>
+    /// <param name="canonical">The present-day form of a name.</param>
+    /// <param name="isHarmless">True for a tensor that may lie there unused.</param>
+    /// <exception cref="CheckpointMismatchException">Tensors are missing, unexpected or of the wrong shape; the message lists all of them.</exception>
+    public static CheckpointFit Of(
+        string architecture,
+        IReadOnlyDictionary<string, Tensor> wanted,
+        ICheckpoint checkpoint,
+        Func<string, string> canonical,
+        Func<string, bool> isHarmless
+    )
+    {
         var pairs = new Dictionary<string, string>(StringComparer.Ordinal);
         var found = new HashSet<string>(StringComparer.Ordinal);
         var unexpected = new List<string>();
         var shapes = new List<string>();
         foreach (var (name, entry) in checkpoint.Entries)
         {
-            string canonical = model.CanonicalName(name);
-            if (!wanted.TryGetValue(canonical, out var parameter))
+            string known = canonical(name);
+            if (!wanted.TryGetValue(known, out var parameter))
             {
-                if (!model.IsHarmlessExtra(canonical) && !model.TiedNames.ContainsKey(canonical))
+                if (!isHarmless(known))
                     unexpected.Add($"{name} {entry.Description}");
                 continue;
             }
-            if (!found.Add(canonical))
-                unexpected.Add($"{name} {entry.Description} (a second tensor of {canonical})");
+            if (!found.Add(known))
+                unexpected.Add($"{name} {entry.Description} (a second tensor of {known})");
             else if (!entry.Shape.SequenceEqual(parameter.shape))
                 shapes.Add($"{name} is {entry.Description}, expected {Shapes.Describe(parameter)}");
             else
-                pairs[canonical] = name;
+                pairs[known] = name;
         }
         string[] missing =
         [
             .. wanted.Where(pair => !found.Contains(pair.Key)).Select(pair => $"{pair.Key} {Shapes.Describe(pair.Value)}"),
         ];
         if (missing.Length + unexpected.Count + shapes.Count > 0)
-            throw new CheckpointMismatchException(checkpoint.Path, model.Architecture, missing, unexpected, shapes);
-        var fit = new CheckpointFit(wanted, pairs, checkpoint);
-        fit.CheckTied(model);
-        return fit;
+            throw new CheckpointMismatchException(checkpoint.Path, architecture, missing, unexpected, shapes);
+        return new CheckpointFit(wanted, pairs, checkpoint);
     }
 
     /// <summary>Copies the file's tensors into the model's, one after another.</summary>
-    public void Fill()
+    /// <param name="copies">Copies a tensor that lies otherwise in the file, by its name there, and says so; null when none does.</param>
+    public void Fill(Func<string, Tensor, bool>? copies = null)
     {
         foreach (var (name, tensor) in wanted)
-            checkpoint.CopyTo(pairs[name], tensor);
+            if (copies?.Invoke(pairs[name], tensor) != true)
+                checkpoint.CopyTo(pairs[name], tensor);
     }
 
     /// <summary>Refuses a checkpoint whose configuration ties tensors that differ in the file: loading it either way would be a guess.</summary>

@@ -20,6 +20,7 @@ public static partial class TinyVitCheckpoint
 {
     private const string Architecture = "TinyViT";
     private const int Parts = 3; // queries, keys, values
+    private const long DefaultSize = 224;
 
     private static readonly (string Own, string Theirs)[] Names =
     [
@@ -94,35 +95,17 @@ public static partial class TinyVitCheckpoint
             .Of(model, ToTimm)
             .Where(pair => !IsComputed(pair.Key))
             .ToDictionary(pair => pair.Key, pair => pair.Value, StringComparer.Ordinal);
-        string[] missing =
-        [
-            .. wanted
-                .Where(pair => !checkpoint.Entries.ContainsKey(pair.Key))
-                .Select(pair => $"{pair.Key} {Shapes.Describe(pair.Value)}"),
-        ];
-        string[] unexpected =
-        [
-            .. checkpoint
-                .Entries.Where(pair => !wanted.ContainsKey(pair.Key))
-                .Select(pair => $"{pair.Key} {pair.Value.Description}"),
-        ];
-        string[] shapes =
-        [
-            .. wanted
-                .Where(pair =>
-                    checkpoint.Entries.TryGetValue(pair.Key, out var entry) && !entry.Shape.SequenceEqual(pair.Value.shape)
-                )
-                .Select(pair =>
-                    $"{pair.Key} is {checkpoint.Entries[pair.Key].Description}, expected {Shapes.Describe(pair.Value)}"
-                ),
-        ];
-        if (missing.Length + unexpected.Length + shapes.Length > 0)
-            throw new CheckpointMismatchException(checkpoint.Path, Architecture, missing, unexpected, shapes);
-        foreach (var (name, tensor) in wanted)
-            if (Projection().Match(name) is { Success: true } projection)
-                tensor.copy_(ByPart(checkpoint.Read(name), HeadsOf(checkpoint, projection.Groups[1].Value)));
-            else
-                checkpoint.CopyTo(name, tensor);
+        CheckpointFit
+            .Of(Architecture, wanted, checkpoint, name => name, _ => false)
+            .Fill(
+                (name, tensor) =>
+                {
+                    if (Projection().Match(name) is not { Success: true } projection)
+                        return false;
+                    tensor.copy_(ByPart(checkpoint.Read(name), HeadsOf(checkpoint, projection.Groups[1].Value)));
+                    return true;
+                }
+            );
     }
 
     // [H x 3 x d, ...] to [3 x H x d, ...].
@@ -204,7 +187,7 @@ public static partial class TinyVitCheckpoint
     {
         string path = Path.Combine(folder, Hub.ConfigFile);
         if (!File.Exists(path))
-            return new HierarchicalConfig { Stages = [] }.ImageSize;
+            return DefaultSize;
         JsonNode? config;
         try
         {
@@ -223,7 +206,7 @@ public static partial class TinyVitCheckpoint
             );
         return config?["pretrained_cfg"]?["input_size"] is JsonArray { Count: 3 } size
             ? new ImageSize((long)size[1]!, (long)size[2]!)
-            : new HierarchicalConfig { Stages = [] }.ImageSize;
+            : DefaultSize;
     }
 
     [GeneratedRegex(@"^downsamplings\.(\d+)\.")]

@@ -50,11 +50,20 @@ internal sealed class ImageBatches : IBatchSource
         int[] chosen = new int[batchSize];
         for (int row = 0; row < batchSize; row++)
             chosen[row] = order.At(step * batchSize + row);
-        var builder = new Builder(images, chosen, patch);
         long[] seeds = SeedsOf(0, step);
-        // Every image has a seed of its own, so that the threads' order changes nothing.
+        var batch = Augmented(chosen, seeds, patch).Build();
+        batch["augmentation_seed"] = tensor(seeds);
+        if (augmentationSeeds.Length > 1)
+            batch[ImageSet.SecondView] = Augmented(chosen, SeedsOf(1, step), 0).Pixels();
+        return batch;
+    }
+
+    // Every image has a seed of its own, so that the threads' order changes nothing.
+    private Builder Augmented(int[] chosen, long[] seeds, int patch)
+    {
+        var builder = new Builder(images, chosen, patch);
         ForEachRow(
-            batchSize,
+            chosen.Length,
             isLight,
             row =>
                 augmentation.Apply(
@@ -67,29 +76,7 @@ internal sealed class ImageBatches : IBatchSource
                     seeds[row]
                 )
         );
-        var batch = builder.Build();
-        batch["augmentation_seed"] = tensor(seeds);
-        if (augmentationSeeds.Length > 1)
-        {
-            float[] second = new float[batchSize * images.Channels * images.Area];
-            long[] secondSeeds = SeedsOf(1, step);
-            ForEachRow(
-                batchSize,
-                isLight,
-                row =>
-                    augmentation.Apply(
-                        images.PixelsOf(chosen[row]),
-                        second.AsSpan(row * images.Channels * images.Area, images.Channels * images.Area),
-                        [],
-                        [],
-                        images.Channels,
-                        images.Size,
-                        secondSeeds[row]
-                    )
-            );
-            batch[ImageSet.SecondView] = tensor(second, batchSize, images.Channels, images.Size, images.Size);
-        }
-        return batch;
+        return builder;
     }
 
     /// <summary>Some images in order, as they are.</summary>
@@ -109,8 +96,8 @@ internal sealed class ImageBatches : IBatchSource
         return builder.Build();
     }
 
-    // The failure of an image is thrown as it is.
-    private static void ForEachRow(int count, bool isLight, Action<int> make)
+    /// <summary>Makes every image of a batch, on several threads unless it is light work. The failure of an image is thrown as it is.</summary>
+    internal static void ForEachRow(int count, bool isLight, Action<int> make)
     {
         try
         {
@@ -143,10 +130,12 @@ internal sealed class ImageBatches : IBatchSource
 
         public Span<byte> PartsOf(int row) => patch > 0 ? parts.AsSpan(row * images.Area, images.Area) : [];
 
+        public Tensor Pixels() => tensor(pixels, chosen.Length, images.Channels, images.Size, images.Size);
+
         public Batch Build()
         {
             var batch = new Batch(
-                ("pixel_values", tensor(pixels, chosen.Length, images.Channels, images.Size, images.Size)),
+                ("pixel_values", Pixels()),
                 ("labels", tensor(chosen.Select(index => (long)images.Labels[index]).ToArray())),
                 ("index", tensor(chosen.Select(index => (long)index).ToArray()))
             );

@@ -104,9 +104,9 @@ public sealed class ImageReplay
         int length = images.Channels * images.Area;
         float[] pixels = new float[chosen.Length * length];
         long[] checksums = new long[chosen.Length];
-        Parallel.For(
-            0,
+        ImageBatches.ForEachRow(
             chosen.Length,
+            isLight: false, // checksums are computed
             row =>
             {
                 var image = pixels.AsSpan(row * length, length);
